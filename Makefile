@@ -1,0 +1,65 @@
+# Everything a person types. `make` alone lists it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STATE := .clipfarm
+LOCK := $(STATE)/lock
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo up test lint types format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv with everything in requirements.txt
+
+# The stamp is written last: an interrupted installation is repeated, a finished one only when the lock changes.
+$(STAMP): requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: expected Python 3.11, found none: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "error: expected Python 3.11, got $$($(PYTHON) -V 2>&1) from $(PYTHON): install it, or name it with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: expected the venv module, got none from $(PYTHON): apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing requirements.txt into $(VENV) (minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --requirement requirements.txt
+	@touch $@
+
+demo: $(STAMP) ## Train all 24 models on a synthetic bucket through Airflow, print the leaderboard
+	@$(BIN)/python -m clipfarm_tasks.stack demo
+
+up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
+	@$(BIN)/python -m clipfarm_tasks.stack up
+
+test: $(STAMP) ## Run the whole test suite
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## Check code and formatting
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(STAMP) ## Check the package's types
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Format, and fix what ruff can
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+lock: ## Renew requirements.txt from requirements.in
+	@rm -rf $(LOCK) && mkdir -p $(STATE)
+	@$(PYTHON) -m venv $(LOCK)
+	@$(LOCK)/bin/python -m pip install -qq --requirement requirements.in
+	@{ echo "# Written by \`make lock\` from requirements.in. Do not edit."; \
+		$(LOCK)/bin/python -m pip freeze --all | sed -E 's/\+[a-z0-9.]+$$//' \
+		| grep -Eiv '^(pip|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+|triton)=='; } > requirements.txt.new
+	@mv requirements.txt.new requirements.txt
+	@rm -rf $(LOCK)
+
+clean: ## Remove caches and the state of the demo and of up; .venv stays
+	@rm -rf $(STATE) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""Fixtures that every part of the suite shares: one real S3 server, a fresh bucket per test."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+
+BUCKET = "clipfarm-test"
+
+
+def pytest_configure(config):
+    """Before any test module is imported: no Airflow home, credentials or threads of the user's own."""
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "AWS_", "CLIPFARM_"))]:
+        del os.environ[name]
+    home = tempfile.mkdtemp(prefix="clipfarm-airflow-")
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+    os.environ |= {
+        "AIRFLOW_HOME": home,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """A `SeaweedServer` with bucket ``clipfarm-test``; buckets that were not created do not exist."""
+    from clipfarm_tasks.stack.seaweed import SeaweedServer
+
+    with SeaweedServer(tmp_path_factory.mktemp("s3"), BUCKET) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_session(s3_server):
+    """A boto3 session with the server's key pair."""
+    import boto3
+
+    from clipfarm_tasks.stack.seaweed import REGION
+
+    return boto3.Session(
+        aws_access_key_id=s3_server.access_key, aws_secret_access_key=s3_server.secret_key, region_name=REGION
+    )
+
+
+@pytest.fixture
+def bucket(s3_server):
+    """Settings of a bucket of the test's own, empty, gone afterwards."""
+    from clipfarm_tasks.config import Settings
+
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    s3_server.client().create_bucket(Bucket=name)
+    yield Settings.from_environment(s3_server.environment() | {"CLIPFARM_BUCKET": name})
+    s3_server.client().delete_bucket(Bucket=name)
+
+
+@pytest.fixture
+def store(bucket, s3_session):
+    """The test's own bucket as the pipeline's store."""
+    from clipfarm_tasks.storage import open_store
+
+    return open_store(bucket, s3_session)
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """Root of the checkout."""
+    return Path(__file__).resolve().parents[1]

@@ -1,0 +1,255 @@
+"""What a run is asked to do (`RunParams`), what it is made of (`RunConfig`), and where it runs (`Settings`).
+
+Defaults, limits and descriptions live here alone: the Airflow form and the command line are derived from them.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from enum import Enum, StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from clipfarm_tasks.errors import ConfigError
+from clipfarm_tasks.families import Device, Family, Horizon, Strategy
+
+RATIO_TOLERANCE = 1e-6
+
+
+class SplitStrategy(StrEnum):
+    """How rows are assigned to train, validation and test."""
+
+    RANDOM = "random"
+    CHRONOLOGICAL = "chronological"
+
+
+class RankMetric(StrEnum):
+    """Validation metric that orders the leaderboard: errors ascending, r2 descending."""
+
+    RMSE_LOG = "val_rmse_log"
+    MAE_LOG = "val_mae_log"
+    R2_LOG = "val_r2_log"
+    RMSE_RAW = "val_rmse_raw"
+    MAE_RAW = "val_mae_raw"
+
+
+class FeatureSet(StrEnum):
+    """How raw numerics are prepared."""
+
+    V1_TRAINING_SUITE = "v1_training_suite"
+    V2_LOG_COUNTS = "v2_log_counts"
+
+
+class Frozen(BaseModel):
+    """Base of every config and contract: immutable, and an unknown field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunParams(Frozen):
+    """The request: what a person chooses in the trigger form or on the command line."""
+
+    strategies: tuple[Strategy, ...] = Field(
+        default=tuple(Strategy), min_length=1, description="Fusion strategies to train on"
+    )
+    horizons: tuple[Horizon, ...] = Field(
+        default=tuple(Horizon), min_length=1, description="Prediction horizons, in days after publication"
+    )
+    models: tuple[Family, ...] = Field(default=tuple(Family), min_length=1, description="Model families to train")
+    split_strategy: SplitStrategy = Field(
+        default=SplitStrategy.RANDOM,
+        description="random: seeded shuffle; chronological: oldest captures train, newest test",
+    )
+    seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of the split and of every model")
+    train_ratio: float = Field(default=0.70, gt=0, lt=1, description="Fraction of the rows that train (0 to 1)")
+    val_ratio: float = Field(
+        default=0.15, gt=0, lt=1, description="Fraction of the rows that select and stop early (0 to 1)"
+    )
+    test_ratio: float = Field(default=0.15, gt=0, lt=1, description="Fraction of the rows held out (0 to 1)")
+    rank_metric: RankMetric = Field(default=RankMetric.RMSE_LOG, description="Metric that orders the leaderboard")
+    max_epochs: int = Field(default=40, ge=1, le=1000, description="Most epochs a neural family trains")
+    patience: int = Field(
+        default=6, ge=1, le=1000, description="Epochs without a better validation RMSE before a neural family stops"
+    )
+    projector_dim: int = Field(
+        default=128, ge=1, le=2048, description="Width the fused vector is projected to for gbdt, in columns"
+    )
+    feature_set_version: FeatureSet = Field(
+        default=FeatureSet.V2_LOG_COUNTS,
+        description="v2_log_counts: log1p of heavy-tailed counts first; v1_training_suite: raw numerics",
+    )
+    device: Device = Field(
+        default=Device.AUTO, description="Device of the neural families; auto takes CUDA when there is one"
+    )
+    max_quarantined_fraction: float = Field(
+        default=0.05, ge=0, le=1, description="Largest fraction of unusable vector rows a run accepts (0 to 1)"
+    )
+    run_label: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="Free label recorded with the run: up to 64 letters, digits, dots, underscores or hyphens",
+    )
+
+    @field_validator("horizons", mode="before")
+    @classmethod
+    def _horizons_from_text(cls, value: Any) -> Any:
+        """Accept the texts the trigger form sends for its multi-select."""
+        if isinstance(value, list | tuple):
+            return [int(item) if isinstance(item, str) and item.isdecimal() else item for item in value]
+        return value
+
+    @field_validator("strategies", "horizons", "models")
+    @classmethod
+    def _in_canonical_order(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Order and multiplicity of a selection mean nothing, so they must not change the digest."""
+        kinds: set[type[Enum]] = {type(item) for item in value}
+        return tuple(item for kind in kinds for item in kind if item in value)
+
+    @model_validator(mode="after")
+    def _ratios_sum_to_one(self) -> Self:
+        total = self.train_ratio + self.val_ratio + self.test_ratio
+        if abs(total - 1.0) > RATIO_TOLERANCE:
+            raise ValueError(
+                f"train_ratio + val_ratio + test_ratio must be 1, got "
+                f"{self.train_ratio} + {self.val_ratio} + {self.test_ratio} = {total:g}"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "RunParams":
+        """Build params from untrusted values.
+
+        Raises:
+            ConfigError: one message that lists every problem at once.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            # A selection whose every item was refused is also "too short": that says nothing new.
+            problems = [_sentence(item) for item in error.errors() if item["type"] != "too_short" or not item["input"]]
+            # Field errors hide the cross-field rule: state it too, so that one look shows everything to fix.
+            if error.errors()[0]["type"] != "value_error":
+                problems += _ratio_problem(values)
+            raise ConfigError(
+                f"run parameters: {len(problems)} problem(s)\n" + "\n".join(f"  - {problem}" for problem in problems)
+            ) from error
+
+
+def _sentence(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "params"
+    message = item["msg"].removeprefix("Value error, ")
+    received = "" if item["type"] == "value_error" and not item["loc"] else f", got {item['input']!r}"
+    return f"{where}: {message}{received}"
+
+
+def _ratio_problem(values: Mapping[str, Any]) -> list[str]:
+    names = ("train_ratio", "val_ratio", "test_ratio")
+    ratios = {name: values.get(name, RunParams.model_fields[name].default) for name in names}
+    try:
+        RunParams.model_validate(ratios)
+    except ValidationError as error:
+        return [_sentence(item) for item in error.errors() if not item["loc"]]
+    return []
+
+
+class PinnedObject(Frozen):
+    """One version of an input object."""
+
+    key: str = Field(description="S3 key")
+    etag: str = Field(description="ETag at the time the run was resolved")
+    size: int = Field(description="Bytes")
+
+
+class RunInputs(Frozen):
+    """Input objects of a run; a manifest or schema that was absent is null."""
+
+    metadata: PinnedObject = Field(description="Horizon-labelled metadata CSV")
+    manifests: dict[Strategy, PinnedObject | None] = Field(description="Fused manifest by strategy")
+    schemas: dict[Strategy, PinnedObject | None] = Field(description="Declared widths by strategy")
+
+
+class CodeVersion(Frozen):
+    """Which code a run executes."""
+
+    package: str = Field(description="Version of clipfarm_tasks")
+    git_sha: str = Field(description="Commit, or 'unknown' outside a checkout")
+
+
+class RunConfig(Frozen):
+    """Everything a run is made of; written once by resolve_run, read by every other task."""
+
+    run_id: str = Field(description="Id used in every key of the run")
+    digest: str = Field(description="sha256 of what decides the results: params, inputs, code")
+    params: RunParams = Field(description="Effective parameters")
+    inputs: RunInputs = Field(description="Pinned input objects")
+    code: CodeVersion = Field(description="Code that runs")
+    table_versions: dict[str, int] = Field(
+        description="Vector tables' versions as found; the versions trained on are in the reconstruct records"
+    )
+    resolved_at: str = Field(description="UTC time of resolution, ISO 8601; the only clock reading of the run")
+    as_of: str = Field(description="Logical date, else the time the run was due, ISO 8601")
+    source_run_id: str = Field(description="Run id as Airflow or the command line gave it")
+    supersedes: str | None = Field(default=None, description="Run id that had other inputs or params, if any")
+
+    @staticmethod
+    def digest_of(params: RunParams, inputs: RunInputs, code: CodeVersion) -> str:
+        """sha256 (hex) of the canonical JSON of what decides a run's results."""
+        content = {
+            "params": params.model_dump(mode="json"),
+            "inputs": inputs.model_dump(mode="json"),
+            "code": code.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Settings(Frozen):
+    """Where the pipeline runs: read from the environment, never part of a run's digest."""
+
+    bucket: str = Field(min_length=1, description="CLIPFARM_BUCKET: bucket of all keys")
+    endpoint_url: str | None = Field(default=None, description="AWS_ENDPOINT_URL: S3 server other than AWS")
+    region: str = Field(default="us-east-1", description="AWS_REGION or AWS_DEFAULT_REGION")
+    train_threads: int = Field(
+        default=1,
+        ge=1,
+        le=512,
+        description="CLIPFARM_TRAIN_THREADS: CPU threads per training job; jobs already run side by side",
+    )
+    request_timeout_s: float = Field(
+        default=60.0, gt=0, description="CLIPFARM_S3_TIMEOUT: seconds before one S3 request is given up and retried"
+    )
+    retry_timeout_s: float = Field(
+        default=120.0, ge=0, description="CLIPFARM_S3_RETRY_TIMEOUT: seconds of retries before a request fails"
+    )
+    concurrency: int = Field(default=64, ge=1, le=1024, description="CLIPFARM_S3_CONCURRENCY: object reads in flight")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            ConfigError: a variable is missing or malformed; names the variable.
+        """
+        env = os.environ if environ is None else environ
+        given = {name: env[variable] for name, variable in _VARIABLES.items() if env.get(variable)}
+        given.setdefault("region", env.get("AWS_DEFAULT_REGION") or "us-east-1")
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problems = [
+                f"{_VARIABLES[str(item['loc'][0])]}: {item['msg']}, got {given.get(str(item['loc'][0]))!r}"
+                for item in error.errors()
+            ]
+            raise ConfigError("environment: " + "; ".join(problems)) from error
+
+
+_VARIABLES = {
+    "bucket": "CLIPFARM_BUCKET",
+    "endpoint_url": "AWS_ENDPOINT_URL",
+    "region": "AWS_REGION",
+    "train_threads": "CLIPFARM_TRAIN_THREADS",
+    "request_timeout_s": "CLIPFARM_S3_TIMEOUT",
+    "retry_timeout_s": "CLIPFARM_S3_RETRY_TIMEOUT",
+    "concurrency": "CLIPFARM_S3_CONCURRENCY",
+}

@@ -1,0 +1,151 @@
+"""The closed sets of the project, and one table that says what each model family is and needs.
+
+Importing this module costs nothing: it is part of what DAG files read at parse time.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Strategy(StrEnum):
+    """Fusion strategy of the upstream embeddings."""
+
+    CONCAT = "concat"
+    SUM_POOL = "sum_pool"
+    MAX_POOL = "max_pool"
+
+
+class Horizon(IntEnum):
+    """Days after publication at which the views are predicted."""
+
+    D7 = 7
+    D30 = 30
+
+
+class Family(StrEnum):
+    """Model family."""
+
+    CONCAT_MLP = "concat_mlp"
+    GATED_FUSION_MLP = "gated_fusion_mlp"
+    RIDGE = "ridge"
+    GBDT = "gbdt"
+
+
+class Modality(StrEnum):
+    """Source of an embedding."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+    TEXT = "text"
+
+
+class Device(StrEnum):
+    """Where tensors live; ``auto`` takes CUDA when there is one."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one training job asks of the machine it runs on."""
+
+    cpus: int
+    memory_mib: int
+    gpu: bool
+
+
+@dataclass(frozen=True)
+class NeuralPreset:
+    """Training recipe of a torch family (AdamW, MSE on ``target_log``)."""
+
+    hidden: tuple[int, ...]
+    dropout: float
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class GatedPreset(NeuralPreset):
+    """The gated family adds the width of its towers and of its gate."""
+
+    tower_dim: int
+    gate_hidden: int
+
+
+@dataclass(frozen=True)
+class RidgePreset:
+    """Grid of RidgeCV; extended upward by ``alpha_step`` while the best alpha is the largest one."""
+
+    alphas: tuple[float, ...]
+    alpha_step: float
+    max_alpha: float
+
+
+@dataclass(frozen=True)
+class GbdtPreset:
+    """Histogram gradient boosting on the projected features."""
+
+    learning_rate: float
+    max_depth: int
+    max_iter: int
+    min_samples_leaf: int
+    l2_regularization: float
+    projector: NeuralPreset
+
+
+@dataclass(frozen=True)
+class FamilyPreset:
+    """One row of the table: which inputs a family sees, what it needs, how it is trained."""
+
+    sees_fused: bool
+    sees_modalities: bool
+    needs: Needs
+    hyperparams: NeuralPreset | GatedPreset | RidgePreset | GbdtPreset
+
+
+PRESETS: dict[Family, FamilyPreset] = {
+    Family.CONCAT_MLP: FamilyPreset(
+        sees_fused=True,
+        sees_modalities=False,
+        needs=Needs(cpus=1, memory_mib=2048, gpu=True),
+        hyperparams=NeuralPreset(
+            hidden=(1024, 512, 256), dropout=0.20, learning_rate=1e-3, weight_decay=1e-4, batch_size=256
+        ),
+    ),
+    Family.GATED_FUSION_MLP: FamilyPreset(
+        sees_fused=False,
+        sees_modalities=True,
+        needs=Needs(cpus=1, memory_mib=2048, gpu=True),
+        hyperparams=GatedPreset(
+            hidden=(256, 128),
+            dropout=0.15,
+            learning_rate=7e-4,
+            weight_decay=1e-4,
+            batch_size=256,
+            tower_dim=256,
+            gate_hidden=128,
+        ),
+    ),
+    Family.RIDGE: FamilyPreset(
+        sees_fused=True,
+        sees_modalities=False,
+        needs=Needs(cpus=1, memory_mib=2048, gpu=False),
+        hyperparams=RidgePreset(alphas=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), alpha_step=3.0, max_alpha=1e6),
+    ),
+    Family.GBDT: FamilyPreset(
+        sees_fused=True,
+        sees_modalities=False,
+        needs=Needs(cpus=1, memory_mib=2048, gpu=False),
+        hyperparams=GbdtPreset(
+            learning_rate=0.05,
+            max_depth=6,
+            max_iter=500,
+            min_samples_leaf=20,
+            l2_regularization=1e-4,
+            projector=NeuralPreset(hidden=(256,), dropout=0.10, learning_rate=1e-3, weight_decay=1e-4, batch_size=256),
+        ),
+    ),
+}

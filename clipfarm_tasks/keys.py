@@ -1,0 +1,169 @@
+"""Every S3 key of the project, computed here and nowhere else. All keys are relative to one bucket."""
+
+import re
+
+from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+
+METADATA_CSV = "Data/raw/Metadata/shorts_metadata_horizon.csv"
+SUCCESS = "_SUCCESS"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def safe_run_id(text: str) -> str:
+    """Make an Airflow run id usable as one path segment: letters, digits, ``.``, ``_`` and ``-``, at most 120 long."""
+    return _UNSAFE.sub("-", text).strip("-.")[:120].rstrip("-.") or "run"
+
+
+def task_id(
+    step: str, strategy: Strategy | None = None, horizon: Horizon | None = None, family: Family | None = None
+) -> str:
+    """Name of one task of the graph, e.g. ``filter_metadata_7d`` or ``concat_7d.train_ridge``."""
+    if strategy is not None and horizon is not None:
+        return f"{strategy}_{int(horizon)}d.{step}" + ("" if family is None else f"_{family}")
+    if strategy is not None:
+        return f"{step}_{strategy}"
+    return step if horizon is None else f"{step}_{int(horizon)}d"
+
+
+# What upstream writes.
+
+
+def fused_manifest(strategy: Strategy) -> str:
+    """Manifest of a fusion strategy (Parquet)."""
+    return f"clipfarm/fused/{strategy}/fused_manifest.parquet"
+
+
+def fused_schema(strategy: Strategy) -> str:
+    """Declared widths of a fusion strategy (JSON); may be absent."""
+    return f"clipfarm/fused/{strategy}/schema.json"
+
+
+def fused_shard(strategy: Strategy, date: str, part: int) -> str:
+    """One shard of fused vectors (NPZ); the part name recurs under other dates."""
+    return f"clipfarm/fused/{strategy}/shards/date={date}/part-{part:04d}.npz"
+
+
+def embeddings_prefix(modality: Modality) -> str:
+    """Folder of one modality's vectors."""
+    return f"clipfarm/embeddings/{modality}/"
+
+
+def embedding(modality: Modality, video_id: str) -> str:
+    """One vector (NPY)."""
+    return f"{embeddings_prefix(modality)}{video_id}.npy"
+
+
+# Vector tables.
+
+
+def fused_table(strategy: Strategy) -> str:
+    """Lance table of a strategy's fused vectors."""
+    return f"clipfarm/vectors/fused_{strategy}.lance"
+
+
+def modalities_table() -> str:
+    """Lance table of the three modality vectors, shared by all strategies."""
+    return "clipfarm/vectors/modalities.lance"
+
+
+# The working set of one run.
+
+
+def run_prefix(run_id: str) -> str:
+    """Folder of a run's working set."""
+    return f"clipfarm/runs/run_id={run_id}/"
+
+
+def run_config(run_id: str) -> str:
+    """The resolved config every task reads."""
+    return f"{run_prefix(run_id)}config.json"
+
+
+def run_record(run_id: str, task: str) -> str:
+    """The record a task returned, by `task_id`."""
+    return f"{run_prefix(run_id)}records/{task}.json"
+
+
+def filtered_metadata(run_id: str, horizon: Horizon) -> str:
+    """One row per video with a usable label: id, target, features."""
+    return f"{run_prefix(run_id)}metadata/horizon={int(horizon)}.parquet"
+
+
+def metadata_report(run_id: str, horizon: Horizon) -> str:
+    """Feature lists and the counts of every row dropped, by reason."""
+    return f"{run_prefix(run_id)}metadata/horizon={int(horizon)}.report.json"
+
+
+def resolved_manifest(run_id: str, strategy: Strategy) -> str:
+    """The latest manifest row of each video."""
+    return f"{run_prefix(run_id)}manifests/strategy={strategy}.parquet"
+
+
+def vector_rows(run_id: str, table: str) -> str:
+    """Videos whose vectors passed every check, by table name (``fused_concat``, ``modalities``)."""
+    return f"{run_prefix(run_id)}vectors/{table}.rows.parquet"
+
+
+def quarantine(run_id: str, table: str) -> str:
+    """Rows taken out of a table's input, each with its reason."""
+    return f"{run_prefix(run_id)}quarantine/{table}.parquet"
+
+
+def split_manifest(run_id: str, strategy: Strategy, horizon: Horizon) -> str:
+    """The joined rows of a pair and the part each belongs to."""
+    return f"{run_prefix(run_id)}splits/strategy={strategy}/horizon={int(horizon)}/split_manifest.parquet"
+
+
+def shared_fit(run_id: str, family: Family, inputs_sha256: str) -> str:
+    """A fit that other strategies with the same rows and inputs reuse."""
+    return f"{run_prefix(run_id)}shared/model={family}/inputs={inputs_sha256}/"
+
+
+def staging_area(target_prefix: str, run_id: str) -> str:
+    """Where every attempt at one snapshot uploads before it is committed."""
+    return f"{run_prefix(run_id)}staging/{_flat(target_prefix)}/"
+
+
+def staging(target_prefix: str, run_id: str, attempt: str) -> str:
+    """Where one attempt uploads."""
+    return f"{staging_area(target_prefix, run_id)}attempt={attempt}/"
+
+
+def commit(target_prefix: str, run_id: str) -> str:
+    """Which attempt's files become the snapshot; created once, with a conditional put."""
+    return f"{run_prefix(run_id)}commits/{_flat(target_prefix)}.json"
+
+
+def _flat(prefix: str) -> str:
+    return prefix.strip("/").replace("/", "~")
+
+
+# Snapshots.
+
+
+def snapshots_prefix(run_id: str) -> str:
+    """Folder of everything a run publishes."""
+    return f"clipfarm/models/snapshots/run_id={run_id}/"
+
+
+def job_snapshot(run_id: str, family: Family, strategy: Strategy, horizon: Horizon) -> str:
+    """One training job's snapshot."""
+    return f"{snapshots_prefix(run_id)}model={family}/strategy={strategy}/horizon={int(horizon)}/"
+
+
+def pair_snapshot(run_id: str, strategy: Strategy, horizon: Horizon) -> str:
+    """A pair's snapshot over all its families."""
+    return f"{snapshots_prefix(run_id)}strategy={strategy}/horizon={int(horizon)}/"
+
+
+def comparison(run_id: str) -> str:
+    """The run's leaderboard over all jobs."""
+    return f"{snapshots_prefix(run_id)}comparison/"
+
+
+# Probe of the bucket.
+
+
+def probe(token: str) -> str:
+    """Object that the preflight check writes and deletes."""
+    return f"clipfarm/probe/{token}"

@@ -1,0 +1,1 @@
+"""Pure: metrics, ranking and every document of a snapshot."""

@@ -1,0 +1,1 @@
+"""Pure: the four model families and the one training loop."""

@@ -1,0 +1,119 @@
+"""The ``pre`` step of the scikit-learn pipelines, and the frame it reads.
+
+``pre`` is a ColumnTransformer of exactly ``num`` and ``cat``, built from the functions of scikit-learn and NumPy alone,
+so that a published pipeline unpickles without this package. It takes raw metadata: medians, log1p and scales are in it.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from clipfarm_tasks.models.inputs import F32, ModelInputs
+
+Prefix = Literal["fused", "proj"]
+
+
+def vector_columns(prefix: Prefix, width: int) -> list[str]:
+    """Names of the vector columns: ``fused_0`` to ``fused_<width - 1>``."""
+    return [f"{prefix}_{position}" for position in range(width)]
+
+
+def pipeline_frame(
+    rows: ModelInputs, numeric_cols: Sequence[str], categorical_cols: Sequence[str], prefix: Prefix, vectors: F32
+) -> pd.DataFrame:
+    """N rows of the named metadata columns, then ``<prefix>_<i>`` for the (N, D) vectors.
+
+    Infinite numerics become NaN, and a missing category is NaN whatever it was before.
+    """
+    numerics = rows.metadata[list(numeric_cols)].astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    categories = rows.metadata[list(categorical_cols)].astype(object)
+    parts = [
+        numerics,
+        categories.where(categories.notna(), np.nan),
+        pd.DataFrame(vectors, columns=vector_columns(prefix, vectors.shape[1]), index=rows.metadata.index),
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def linear_columns(
+    numeric_cols: Sequence[str], log_cols: Sequence[str], categorical_cols: Sequence[str], vectors: Sequence[str]
+) -> ColumnTransformer:
+    """``pre`` for a linear model: numerics filled with the median, logged and scaled; categories one-hot.
+
+    A missing category becomes the most frequent one, an unseen one all zeros. Vectors pass as they are: embeddings
+    share one unit, and scaling every column to variance 1 gives noise directions the weight of signal (on 2,800 real
+    posts ridge then falls from R2 0.51 to 0.46, mean of four splits).
+    """
+    plain_cols = [name for name in numeric_cols if name not in log_cols]
+    numbers = ColumnTransformer(
+        [
+            ("log", make_pipeline(_median(), *_log1p(), StandardScaler()), list(log_cols)),
+            ("plain", make_pipeline(_median(), StandardScaler()), plain_cols),
+            ("vector", "passthrough", list(vectors)),
+        ]
+    )
+    categories = make_pipeline(
+        SimpleImputer(strategy="most_frequent", keep_empty_features=True),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
+    )
+    return _num_and_cat(numbers, [*numeric_cols, *vectors], categories, categorical_cols)
+
+
+def tree_columns(
+    numeric_cols: Sequence[str],
+    log_cols: Sequence[str],
+    empty_cols: Sequence[str],
+    categorical_cols: Sequence[str],
+    vectors: Sequence[str],
+    min_frequency: int,
+) -> ColumnTransformer:
+    """``pre`` for histogram trees: missing numerics stay NaN (trees split on them), nothing is scaled.
+
+    ``empty_cols`` are the numerics without any value in the train part: no split can use them, and scikit-learn 1.9
+    cannot bin them, so they are read and dropped.
+
+    Categories, "missing" among them, are one-hot; those with fewer than ``min_frequency`` train rows, and unseen ones,
+    share one column. With the trees' ``min_samples_leaf`` nothing is lost by that: no leaf may be as small as such a
+    category, so no split could ever have used its column.
+    """
+    plain_cols = [name for name in (*numeric_cols, *vectors) if name not in {*log_cols, *empty_cols}]
+    numbers = ColumnTransformer(
+        [
+            ("log", make_pipeline(*_log1p()), list(log_cols)),
+            ("plain", "passthrough", plain_cols),
+            ("empty", "drop", list(empty_cols)),
+        ]
+    )
+    categories = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", min_frequency=min_frequency, sparse_output=False, dtype=np.float32
+    )
+    return _num_and_cat(numbers, [*numeric_cols, *vectors], categories, categorical_cols)
+
+
+def _num_and_cat(
+    numbers: ColumnTransformer,
+    number_cols: Sequence[str],
+    categories: Pipeline | OneHotEncoder,
+    categorical_cols: Sequence[str],
+) -> ColumnTransformer:
+    # sparse_threshold 0: the models want dense input, and the default would decide by the share of zeros.
+    return ColumnTransformer(
+        [("num", numbers, list(number_cols)), ("cat", categories, list(categorical_cols))], sparse_threshold=0.0
+    )
+
+
+def _median() -> SimpleImputer:
+    # keep_empty_features: a column without any value in the train part becomes 0 and does not vanish.
+    return SimpleImputer(strategy="median", keep_empty_features=True)
+
+
+def _log1p() -> tuple[FunctionTransformer, FunctionTransformer]:
+    # No train value of a logged column is negative, but a later row may hold one: log1p of it would be NaN.
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": 0.0, "a_max": None}, feature_names_out="one-to-one")
+    return clip, FunctionTransformer(np.log1p, feature_names_out="one-to-one")

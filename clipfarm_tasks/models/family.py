@@ -1,0 +1,83 @@
+"""The contract of a model family: fit, predict, save, load. What it needs is in `clipfarm_tasks.families.PRESETS`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from clipfarm_tasks.config import FeatureSet
+from clipfarm_tasks.families import Device
+from clipfarm_tasks.models.inputs import F32, ModelInputs
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to fit, from the run's parameters; the family's own recipe is its preset.
+
+    Attributes:
+        numeric_cols: numeric metadata columns, F of them.
+        categorical_cols: categorical metadata columns.
+        feature_set: how numerics are prepared.
+        seed: seeds Python, NumPy, torch and scikit-learn.
+        device: where tensors live; ``auto`` takes CUDA when there is one.
+        threads: CPU threads this job may use.
+        max_epochs: most epochs a neural part trains.
+        patience: epochs without a better validation RMSE before a neural part stops.
+        projector_dim: width of the gbdt projection, in columns.
+    """
+
+    numeric_cols: tuple[str, ...]
+    categorical_cols: tuple[str, ...]
+    feature_set: FeatureSet
+    seed: int
+    device: Device
+    threads: int
+    max_epochs: int
+    patience: int
+    projector_dim: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One neural fit by epoch; lists of equal length."""
+
+    train_loss: list[float]
+    val_loss: list[float]
+    val_rmse_log: list[float]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit tells about itself.
+
+    Attributes:
+        curves: by name: concat_mlp, gated_fusion_mlp or gbdt_projector; empty for ridge.
+        hyperparams: JSON-ready recipe as used, found values (alpha, best epoch, logged columns) included.
+        device: device that trained: cpu or cuda.
+    """
+
+    curves: dict[str, Curve] = field(default_factory=dict)
+    hyperparams: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+class ModelFamily(Protocol):
+    """One trainable family. An instance is unfitted until `fit` or `load`."""
+
+    def fit(
+        self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
+    ) -> FitReport:
+        """Learn from the train part; the validation part only selects and stops early. Targets are (N,) log space."""
+        ...
+
+    def predict(self, rows: ModelInputs) -> F32:
+        """(N,) float32 predictions of ``target_log``."""
+        ...
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the model's files into ``folder``; returns them."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; predicts identically."""
+        ...

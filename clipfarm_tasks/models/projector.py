@@ -1,0 +1,113 @@
+"""The gbdt projector: a small regression network whose hidden layer shortens the fused vector for the trees."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self, cast
+
+from torch import Tensor, nn
+
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import PRESETS, Family, GbdtPreset
+from clipfarm_tasks.models.family import FitOptions
+from clipfarm_tasks.models.inputs import F32
+from clipfarm_tasks.models.layers import mlp
+from clipfarm_tasks.models.network import Labelled, apply_network, begin_fit, fit_network, load_plain, save_plain
+from clipfarm_tasks.models.training_loop import Trained
+
+FILE = "gbdt_projector.pt"
+CURVE = "gbdt_projector"
+RECIPE = cast("GbdtPreset", PRESETS[Family.GBDT].hyperparams).projector
+
+
+class ProjectorNet(nn.Module):
+    """Linear(D to 256), GELU, Dropout, Linear(256 to P), and a linear head; parameters ``projector.<i>``, ``head``.
+
+    Args:
+        input_dim: D.
+        projector_dim: P.
+
+    Shape:
+        fused (B, D) to (B,) log-space predictions; ``projector`` alone gives the (B, P) projection.
+    """
+
+    def __init__(self, input_dim: int, projector_dim: int) -> None:
+        """Build with the preset's sizes and torch's default initialisation."""
+        super().__init__()
+        self.projector = mlp((input_dim, *RECIPE.hidden, projector_dim), RECIPE.dropout)
+        self.head = nn.Linear(projector_dim, 1)
+
+    def forward(self, fused: Tensor) -> Tensor:
+        """Predict ``target_log``: (B,)."""
+        prediction: Tensor = self.head(self.projector(fused)).squeeze(-1)
+        return prediction
+
+
+@dataclass(frozen=True)
+class Projector:
+    """A fitted projector.
+
+    Attributes:
+        net: the network, on the CPU.
+        input_dim: D.
+        projector_dim: P.
+    """
+
+    net: ProjectorNet
+    input_dim: int
+    projector_dim: int
+
+    @classmethod
+    def fit(cls, train_rows: Labelled, val_rows: Labelled, options: FitOptions) -> tuple[Self, Trained]:
+        """Learn to predict the target from the fused vector.
+
+        Args:
+            train_rows: (N, D) fused vectors and (N,) targets of the train part: the same rows, and no others.
+            val_rows: the validation part; only selects the epoch.
+            options: seed, device and width; epochs are held to max(10, min(max_epochs, 20)), patience to
+                max(4, min(patience, 8)).
+
+        Raises:
+            DataError: vectors and targets do not have the same number of rows.
+        """
+        for rows, part in ((train_rows, "train"), (val_rows, "validation")):
+            if len(rows.arrays[0]) != len(rows.target):
+                raise DataError(
+                    f"expected the fused vectors and targets of the same rows, got {len(rows.arrays[0])} vectors and "
+                    f"{len(rows.target)} targets, in the {part} part of the gbdt projector"
+                )
+        begin_fit(options)
+        input_dim = train_rows.arrays[0].shape[1]
+        net = ProjectorNet(input_dim, options.projector_dim)
+        trained = fit_network(net, net.head, train_rows, val_rows, RECIPE, projector_options(options))
+        return cls(net, input_dim, options.projector_dim), trained
+
+    def __call__(self, fused: F32) -> F32:
+        """(N, D) to (N, P) float32."""
+        return apply_network(self.net.projector, (fused,))
+
+    def save(self, folder: Path) -> Path:
+        """Write ``gbdt_projector.pt``: {state_dict, input_dim, projector_dim}."""
+        content = {
+            "state_dict": self.net.state_dict(),
+            "input_dim": self.input_dim,
+            "projector_dim": self.projector_dim,
+        }
+        return save_plain(folder / FILE, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        content = load_plain(folder / FILE)
+        net = ProjectorNet(content["input_dim"], content["projector_dim"])
+        net.load_state_dict(content["state_dict"])
+        net.eval()
+        return cls(net, content["input_dim"], content["projector_dim"])
+
+
+def projector_options(options: FitOptions) -> FitOptions:
+    """``options`` with the epochs and the patience of the projector."""
+    return replace(
+        options,
+        max_epochs=max(10, min(options.max_epochs, 20)),
+        patience=max(4, min(options.patience, 8)),
+    )

@@ -1,0 +1,85 @@
+"""The published scikit-learn pipelines: what they read, and that they need nothing of this package."""
+
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+
+from clipfarm_tasks.families import Family
+from clipfarm_tasks.models.column_transformer import linear_columns, pipeline_frame, tree_columns, vector_columns
+from clipfarm_tasks.models.projector import Projector
+from clipfarm_tasks.models.registry import create
+
+NUMERIC = ("subscribers", "duration", "is_short")
+CATEGORICAL = ("country", "language")
+
+
+def frame_of(videos):
+    return pipeline_frame(videos.rows, NUMERIC, CATEGORICAL, "fused", videos.rows.fused)
+
+
+@pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
+def test_the_file_predicts_raw_metadata_without_this_package(family, videos, options, tmp_path):
+    model = create(family)
+    model.fit(videos.rows, videos.target, videos.rows, videos.target, options())
+    model.save(tmp_path)
+    prefix, vectors = "fused", videos.rows.fused
+    if family is Family.GBDT:
+        prefix, vectors = "proj", Projector.load(tmp_path)(vectors)
+    frame = videos.rows.metadata.copy()
+    frame[vector_columns(prefix, vectors.shape[1])] = vectors
+    joblib.dump(frame, tmp_path / "frame")
+    code = (
+        "import sys, joblib, numpy as np\n"
+        "sys.modules['clipfarm_tasks'] = None\n"
+        "folder, name = sys.argv[1:]\n"
+        "np.save(folder + '/out.npy', joblib.load(folder + name).predict(joblib.load(folder + '/frame')))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path), f"/{family}.joblib"], check=True, cwd=tmp_path)
+    # The raw frame has None where a category is missing: unseen to the file, where our own frame says NaN.
+    known = videos.rows.metadata["country"].notna().to_numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy")[known], model.predict(videos.rows)[known], rtol=1e-6)
+
+
+def test_linear_columns_scale_numerics_and_leave_vectors_alone(videos):
+    pre = linear_columns(NUMERIC, ("subscribers",), CATEGORICAL, vector_columns("fused", 19))
+    features = pre.fit_transform(frame_of(videos))
+    assert features.shape == (200, 3 + 19 + 4 + 2)
+    subscribers = videos.rows.metadata["subscribers"].to_numpy()
+    logged = np.log1p(np.where(np.isnan(subscribers), np.nanmedian(subscribers), subscribers))
+    np.testing.assert_allclose(features[:, 0], (logged - logged.mean()) / logged.std())
+    np.testing.assert_allclose(features[:, :3].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_array_equal(features[:, 3:22], videos.rows.fused)
+    assert set(np.unique(features[:, 22:])) == {0.0, 1.0}
+
+
+def test_a_missing_category_counts_as_the_most_frequent_and_an_unseen_one_as_none(videos):
+    pre = linear_columns((), (), ("country",), vector_columns("fused", 19))
+    frame = frame_of(videos)
+    pre.fit(frame)
+    most = frame["country"].mode()[0]
+    missing, frequent, unseen = (pre.transform(frame.assign(country=value))[:, 19:] for value in (np.nan, most, "FR"))
+    np.testing.assert_array_equal(missing, frequent)
+    assert frequent.sum() == len(frame)
+    assert unseen.sum() == 0
+
+
+def test_tree_columns_keep_missing_numerics_and_pool_rare_categories(videos):
+    frame = frame_of(videos)
+    frame.loc[:2, "language"] = ["fr", "it", "es"]
+    pre = tree_columns(NUMERIC, ("subscribers",), (), ("language",), vector_columns("fused", 19), min_frequency=20)
+    features = pre.fit_transform(frame)
+    np.testing.assert_array_equal(np.isnan(features[:, 0]), frame["subscribers"].isna())
+    # de, en, and one column for the three rare ones, which an unseen language joins.
+    assert features.shape == (200, 3 + 19 + 3)
+    np.testing.assert_array_equal(features[:3, -1], 1)
+    assert pre.transform(frame.assign(language="klingon"))[:, -1].all()
+
+
+def test_infinite_numerics_become_missing(videos):
+    rows = videos.rows.take(np.arange(3))
+    rows.metadata["duration"] = [np.inf, -np.inf, 4.0]
+    frame = pipeline_frame(rows, NUMERIC, CATEGORICAL, "fused", rows.fused)
+    assert frame["duration"].isna().tolist() == [True, True, False]

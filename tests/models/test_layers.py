@@ -1,0 +1,38 @@
+import pytest
+import torch
+from torch import nn
+
+from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, mlp, start_at
+
+
+@pytest.mark.parametrize(("cardinality", "width"), [(1, 2), (4, 2), (9, 3), (81, 9), (1024, 32), (10_000, 32)])
+def test_embedding_width_is_the_rounded_root_between_2_and_32(cardinality, width):
+    assert embedding_width(cardinality) == width
+
+
+def test_mlp_ends_in_a_plain_linear_layer():
+    kinds = [type(layer) for layer in mlp((5, 4, 3, 1), dropout=0.2)]
+    assert kinds == [nn.Linear, nn.GELU, nn.Dropout, nn.Linear, nn.GELU, nn.Dropout, nn.Linear]
+
+
+def test_embeddings_look_every_column_up_in_its_own_table():
+    tables = category_embeddings([3, 5])
+    first, second = embed(tables, torch.tensor([[2, 4], [1, 0]]))
+    torch.testing.assert_close(first, tables[0].weight[[2, 1]])
+    torch.testing.assert_close(second, tables[1].weight[[4, 0]])
+
+
+def test_an_unseen_category_starts_as_no_information():
+    assert all(bool((table.weight[0] == 0).all()) for table in category_embeddings([3, 5]))
+    assert not any(bool((table.weight[1:] == 0).any()) for table in category_embeddings([3, 5]))
+
+
+def test_start_at_sets_the_last_bias_and_only_that():
+    network = mlp((3, 2, 1), dropout=0.0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    start_at(network, 7.5)
+    after = network.state_dict()
+    assert after["3.bias"].item() == 7.5
+    assert all(torch.equal(after[name], before[name]) for name in before if name != "3.bias")
+    with pytest.raises(TypeError, match=r"expected nn.Linear as output layer, got GELU"):
+        start_at(nn.GELU(), 1.0)

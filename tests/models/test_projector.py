@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.models.gbdt import GbdtFamily
+from clipfarm_tasks.models.inputs import ModelInputs
+from clipfarm_tasks.models.network import Labelled
+from clipfarm_tasks.models.projector import Projector, projector_options
+
+
+def labelled(n, seed):
+    fused = np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32)
+    return Labelled((fused,), 4 + 2 * fused[:, 0])
+
+
+def test_learns_from_vectors_and_targets_of_the_same_rows(new_videos, options):
+    # Only the vectors know the target here: fed the rows of one part beside the targets of another, the projector
+    # would learn noise, and its validation RMSE would stay at the target's spread.
+    data = new_videos(400)
+    rows = ModelInputs(data.rows.metadata, data.rows.text_present, fused=data.rows.fused)
+    target = 5 + 2 * data.rows.fused[:, 0]
+    train, val = np.random.default_rng(0).permutation(400)[:340], np.arange(340, 400)
+    report = GbdtFamily().fit(
+        rows.take(train), target[train], rows.take(val), target[val], options(max_epochs=20, numeric_cols=())
+    )
+    assert min(report.curves["gbdt_projector"].val_rmse_log) < 0.5 * target[val].std()
+
+
+def test_all_vectors_beside_the_train_targets_are_refused(options):
+    everything, train = labelled(100, seed=0), labelled(70, seed=0)
+    with pytest.raises(DataError, match="of the same rows, got 100 vectors and 70 targets, in the train part"):
+        Projector.fit(Labelled(everything.arrays, train.target), labelled(15, seed=1), options())
+
+
+def test_the_validation_part_changes_no_weight_of_an_epoch(options):
+    short = options(max_epochs=10, patience=20)
+    val = labelled(30, seed=1)
+    first, trained = Projector.fit(labelled(100, seed=0), val, short)
+    shuffled = Labelled((val.arrays[0][::-1].copy(),), val.target[::-1].copy())
+    second, _ = Projector.fit(labelled(100, seed=0), shuffled, short)
+    np.testing.assert_array_equal(first(val.arrays[0]), second(val.arrays[0]))
+    assert 1 <= trained.best_epoch <= 10
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "patience", "expected"),
+    [(40, 6, (20, 6)), (1, 1, (10, 4)), (15, 8, (15, 8)), (1000, 1000, (20, 8))],
+)
+def test_epochs_and_patience_are_held_to_their_limits(options, max_epochs, patience, expected):
+    held = projector_options(options(max_epochs=max_epochs, patience=patience))
+    assert (held.max_epochs, held.patience) == expected
+
+
+def test_projection_is_the_hidden_layer_under_the_head(options):
+    rows = labelled(60, seed=0)
+    projector, _ = Projector.fit(rows, labelled(20, seed=1), options(projector_dim=3))
+    projected = projector(rows.arrays[0])
+    assert (projected.shape, projected.dtype) == ((60, 3), np.float32)
+    weights = {name: value.numpy() for name, value in projector.net.state_dict().items()}
+    with torch.no_grad():
+        whole = projector.net(torch.tensor(rows.arrays[0])).numpy()
+    np.testing.assert_allclose(projected @ weights["head.weight"][0] + weights["head.bias"], whole, rtol=1e-5)

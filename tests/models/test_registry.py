@@ -1,0 +1,34 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipfarm_tasks.families import Family
+from clipfarm_tasks.models.registry import create, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_family_has_a_class_of_its_own():
+    assert len({type(create(family)) for family in Family}) == len(Family)
+
+
+@pytest.mark.parametrize("family", list(Family), ids=str)
+def test_a_folder_without_the_file_is_named(family, tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        load(family, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "unneeded"),
+    [("ridge", "torch"), ("concat_mlp", "sklearn"), ("gated_fusion_mlp", "sklearn")],
+)
+def test_a_family_imports_only_what_it_needs(family, unneeded):
+    code = (
+        "import sys\n"
+        "from clipfarm_tasks.models.registry import create\n"
+        f"create({family!r})\n"
+        f"sys.exit({unneeded!r} in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,114 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import NeuralPreset
+from clipfarm_tasks.models.seeds import seed_torch
+from clipfarm_tasks.models.training_loop import Part, predict, train
+
+
+class Line(nn.Module):
+    """(B, 2) to (B,): a linear map without bias, all weights at ``start``."""
+
+    def __init__(self, start=0.0):
+        super().__init__()
+        self.linear = nn.Linear(2, 1, bias=False)
+        nn.init.constant_(self.linear.weight, start)
+        self.batch_sizes = []
+
+    def forward(self, features):
+        self.batch_sizes.append(len(features))
+        return self.linear(features).squeeze(-1)
+
+
+def recipe(**changes):
+    values = {"hidden": (), "dropout": 0.0, "learning_rate": 0.05, "weight_decay": 0.0, "batch_size": 8}
+    return NeuralPreset(**(values | changes))
+
+
+def part(n, slope, seed=0):
+    features = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
+    return Part((features,), slope * features.sum(dim=1))
+
+
+def rmse(model, judged):
+    return math.sqrt(np.mean((predict(model, judged.inputs) - judged.target.numpy()) ** 2))
+
+
+def test_restores_the_best_epoch_and_not_the_last():
+    # Training pulls the weights from 0 to 2; validation likes 0.5, passes it on the way and gets worse from there.
+    model, val = Line(), part(50, slope=0.5, seed=1)
+    trained = train(model, part(64, slope=2.0), val, recipe(), max_epochs=12, patience=12, seed=3)
+    curve = trained.curve.val_rmse_log
+    assert trained.best_epoch == 1 + int(np.argmin(curve)) < len(curve)
+    assert curve[-1] > 2 * min(curve)
+    assert rmse(model, val) == pytest.approx(min(curve), rel=1e-6)
+
+
+def test_stops_after_patience_epochs_without_a_better_one():
+    trained = train(Line(), part(64, slope=2.0), part(50, slope=0.5), recipe(), max_epochs=100, patience=4, seed=3)
+    assert len(trained.curve.val_loss) == trained.best_epoch + 4
+
+
+def test_trains_no_longer_than_max_epochs():
+    trained = train(Line(), part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=5, patience=1, seed=3)
+    assert len(trained.curve.train_loss) == len(trained.curve.val_loss) == 5
+
+
+def test_learns_the_line():
+    model, val = Line(), part(50, slope=2.0, seed=1)
+    train(model, part(256, slope=2.0), val, recipe(), max_epochs=40, patience=6, seed=3)
+    np.testing.assert_allclose(model.linear.weight.detach().numpy(), [[2.0, 2.0]], atol=0.05)
+
+
+def test_every_row_is_seen_once_per_epoch_and_a_last_batch_of_one_is_fine():
+    model = Line()
+    train(model, part(17, slope=1.0), part(3, slope=1.0), recipe(), max_epochs=2, patience=2, seed=3)
+    assert model.batch_sizes == [8, 8, 1, 3, 8, 8, 1, 3]
+
+
+def test_train_loss_is_the_mean_over_rows_not_over_batches():
+    # A learning rate of 0 leaves the model as it was, so the loss has a closed form.
+    data = part(17, slope=1.0)
+    trained = train(Line(), data, data, recipe(learning_rate=0.0), max_epochs=1, patience=1, seed=3)
+    assert trained.curve.train_loss[0] == pytest.approx(float((data.target**2).mean()), rel=1e-6)
+    assert trained.curve.val_loss[0] == pytest.approx(float((data.target**2).mean()), rel=1e-6)
+
+
+def test_curve_is_in_log_space_units():
+    trained = train(Line(), part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=3, patience=3, seed=3)
+    np.testing.assert_allclose(trained.curve.val_rmse_log, np.sqrt(trained.curve.val_loss))
+
+
+def test_the_seed_decides_the_order_of_the_rows():
+    def weights(seed):
+        seed_torch(0)
+        model = Line()
+        train(model, part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=2, patience=2, seed=seed)
+        return model.linear.weight.detach().numpy()
+
+    np.testing.assert_array_equal(weights(1), weights(1))
+    assert not np.array_equal(weights(1), weights(2))
+
+
+def test_leaves_the_model_in_evaluation_mode():
+    model = nn.Sequential(nn.Linear(2, 1), nn.Dropout(0.5), nn.Flatten(0))
+    train(model, part(20, slope=2.0), part(20, slope=2.0), recipe(), max_epochs=1, patience=1, seed=3)
+    assert not any(module.training for module in model.modules())
+
+
+def test_a_loss_that_is_not_finite_is_refused():
+    with pytest.raises(DataError, match="expected a finite validation loss, got nan, in epoch 1"):
+        train(Line(math.nan), part(20, slope=1.0), part(5, slope=1.0), recipe(), max_epochs=3, patience=3, seed=3)
+
+
+def test_predicts_in_blocks_as_in_one_piece(monkeypatch):
+    model, data = Line(0.3), part(20, slope=1.0)
+    whole = predict(model, data.inputs)
+    monkeypatch.setattr("clipfarm_tasks.models.training_loop.PREDICT_ROWS", 6)
+    np.testing.assert_allclose(predict(model, data.inputs), whole, rtol=1e-6)
+    assert model.batch_sizes == [20, 6, 6, 6, 2]

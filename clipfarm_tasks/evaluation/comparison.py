@@ -1,0 +1,170 @@
+"""The run's leaderboard over all requested jobs: metrics_comparison.{csv,json} and best_by_mae_log.json.
+
+Metrics of different horizons are not comparable (30-day views are larger and spread otherwise), so the best job is told
+for each horizon apart. ``overall`` answers the other question a reader has, which strategy and family to take for all
+horizons: the combination with the smallest mean position over the horizons.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from clipfarm_tasks.config import RankMetric, RunConfig
+from clipfarm_tasks.evaluation.json_safe import json_safe
+from clipfarm_tasks.evaluation.ranking import METRICS, PARTS, PartMetrics, flatten, sort_key
+from clipfarm_tasks.families import Family, Horizon, Strategy
+
+OK = "ok"
+MISSING = "missing"
+METRIC_COLUMNS = tuple(f"{part}_{metric}" for part in PARTS for metric in METRICS)
+COLUMNS = (
+    "model_family",
+    "fusion_strategy",
+    "target_horizon_days",
+    "model",
+    *METRIC_COLUMNS,
+    "metrics_key",
+    "status",
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """One requested job and what became of it.
+
+    Attributes:
+        strategy: fusion strategy.
+        horizon: days after publication.
+        family: model family.
+        metrics_key: S3 key of the job's metrics_summary.json, where it is or would be.
+        metrics: see `metrics_of`; None when the job has no finished snapshot.
+    """
+
+    strategy: Strategy
+    horizon: Horizon
+    family: Family
+    metrics_key: str
+    metrics: PartMetrics | None
+
+    @property
+    def name(self) -> str:
+        """The job as people call it: ``concat_7d.ridge``."""
+        return f"{self.strategy}_{int(self.horizon)}d.{self.family}"
+
+
+def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[dict[str, Any]]:
+    """One row per requested job, keys `COLUMNS`, JSON-safe.
+
+    Ordered by horizon, then best first by the rank metric; missing jobs, all metrics null, end each horizon.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "model_family": str(job.family),
+            "fusion_strategy": str(job.strategy),
+            "target_horizon_days": int(job.horizon),
+            "model": str(job.family),
+            **json_safe(flatten(job.metrics)),
+            "metrics_key": job.metrics_key,
+            "status": MISSING if job.metrics is None else OK,
+        }
+        for job in jobs
+    ]
+    return sorted(rows, key=lambda row: (row["target_horizon_days"], *_order(row, rank_metric)))
+
+
+def _order(row: Row, metric: RankMetric) -> tuple[Any, ...]:
+    value = sort_key(row[metric], metric)
+    return (row["status"] != OK, *value, row["fusion_strategy"], row["model"])
+
+
+def comparison_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """metrics_comparison.csv: the rows with columns `COLUMNS`; a null metric is NaN (an empty cell in CSV)."""
+    return pd.DataFrame([dict(row) for row in rows], columns=list(COLUMNS)).astype(
+        dict.fromkeys(METRIC_COLUMNS, "float64")
+    )
+
+
+def best_by(rows: Sequence[Row], metric: RankMetric) -> dict[str, Any]:
+    """The best finished job of each horizon, and the best combination over all of them.
+
+    Returns:
+        ``{"7": row, "30": row, "overall": {...}}`` with a key for each horizon in ``rows``; null where no job of that
+        horizon has the metric. ``overall`` holds metric, fusion_strategy, model, mean_rank (1 is best; mean of the
+        positions within each horizon) and horizons, over the combinations that finished for every horizon; ties by
+        name; null when there is none.
+    """
+    horizons = sorted({row["target_horizon_days"] for row in rows})
+    ranked = {days: _ranked(rows, days, metric) for days in horizons}
+    best: dict[str, Any] = {str(days): dict(ranked[days][0]) if ranked[days] else None for days in horizons}
+    positions: dict[tuple[str, str], list[int]] = {}
+    for days in horizons:
+        for position, row in enumerate(ranked[days], start=1):
+            positions.setdefault((row["fusion_strategy"], row["model"]), []).append(position)
+    means = {pair: sum(found) / len(found) for pair, found in positions.items() if len(found) == len(horizons)}
+    if not means:
+        return {**best, "overall": None}
+    strategy, model = min(means, key=lambda pair: (means[pair], *pair))
+    overall = {
+        "metric": str(metric),
+        "fusion_strategy": strategy,
+        "model": model,
+        "mean_rank": means[strategy, model],
+        "horizons": horizons,
+    }
+    return {**best, "overall": overall}
+
+
+def _ranked(rows: Sequence[Row], days: int, metric: RankMetric) -> list[Row]:
+    usable = [row for row in rows if row["target_horizon_days"] == days and row[metric] is not None]
+    return sorted(usable, key=lambda row: _order(row, metric))
+
+
+def missing_jobs(jobs: Sequence[JobResult]) -> list[str]:
+    """Names of the requested jobs without a finished snapshot, in the order given."""
+    return [job.name for job in jobs if job.metrics is None]
+
+
+def comparison_document(config: RunConfig, snapshot_prefix: str, jobs: Sequence[JobResult]) -> dict[str, Any]:
+    """metrics_comparison.json, JSON-safe.
+
+    Args:
+        config: the run's resolved config.
+        snapshot_prefix: S3 key of the folder that holds the run's snapshots.
+        jobs: every requested job.
+
+    Returns:
+        ``rows_count`` counts all rows, missing ones included. ``missing_jobs`` are names, ``concat_7d.ridge``.
+        ``best_by_rank_metric`` and ``best_by_mae_log`` (by val_mae_log: the test part never selects) as `best_by`.
+    """
+    rank_metric = config.params.rank_metric
+    rows = comparison_rows(jobs, rank_metric)
+    missing = missing_jobs(jobs)
+    return {
+        **_header(config, snapshot_prefix),
+        "model_families": [str(family) for family in config.params.models],
+        "rank_metric": str(rank_metric),
+        "rows_count": len(rows),
+        "missing_jobs_count": len(missing),
+        "missing_jobs": missing,
+        "best_by_rank_metric": best_by(rows, rank_metric),
+        "best_by_mae_log": best_by(rows, RankMetric.MAE_LOG),
+        "rows": rows,
+    }
+
+
+def best_by_mae_log_document(config: RunConfig, snapshot_prefix: str, jobs: Sequence[JobResult]) -> dict[str, Any]:
+    """best_by_mae_log.json: the comparison's ``best_by_mae_log`` under the same name, for readers of only that."""
+    rows = comparison_rows(jobs, RankMetric.MAE_LOG)
+    return {
+        **_header(config, snapshot_prefix),
+        "metric": str(RankMetric.MAE_LOG),
+        "best_by_mae_log": best_by(rows, RankMetric.MAE_LOG),
+    }
+
+
+def _header(config: RunConfig, snapshot_prefix: str) -> dict[str, Any]:
+    return {"generated_at": config.resolved_at, "run_id": config.run_id, "snapshot_prefix": snapshot_prefix}

@@ -1,0 +1,140 @@
+"""All documents of a snapshot: a training job's from its fit, a pair's from its jobs'."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.evaluation.config_used import FamilyUsed, FeatureLists, config_used, merge_config_used
+from clipfarm_tasks.evaluation.data_summary import data_summary
+from clipfarm_tasks.evaluation.json_safe import json_safe
+from clipfarm_tasks.evaluation.leaderboard import leaderboard
+from clipfarm_tasks.evaluation.metrics_summary import metrics_of, metrics_summary
+from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions
+from clipfarm_tasks.evaluation.ranking import PARTS
+from clipfarm_tasks.evaluation.scope import Scope, in_family_order
+from clipfarm_tasks.evaluation.slices import slice_metrics
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the families of a pair were trained on.
+
+    Attributes:
+        rows: N rows of the split manifest: video_id, split, text_present, target_log, target_raw (views).
+        features: the same N rows: numeric and categorical feature columns.
+        lists: which columns became features, and why the others did not.
+        leakage_columns_checked: columns verified not to be features.
+        dropped: rows lost, by stage and reason.
+        table_versions: version trained on, by vector table.
+    """
+
+    rows: pd.DataFrame
+    features: pd.DataFrame
+    lists: FeatureLists
+    leakage_columns_checked: tuple[str, ...]
+    dropped: Mapping[str, Mapping[str, int]]
+    table_versions: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The readable part of a snapshot; the JSON ones are safe for ``json.dumps(..., allow_nan=False)``.
+
+    Attributes:
+        config_used: config_used.json.
+        data_summary: data_summary.json.
+        metrics_summary: metrics_summary.json.
+        slice_metrics: slice_metrics_text_present.json.
+        leaderboard: leaderboard.csv.
+        predictions: predictions/<part>.parquet, by part (val, test).
+    """
+
+    config_used: Mapping[str, Any]
+    data_summary: Mapping[str, Any]
+    metrics_summary: Mapping[str, Any]
+    slice_metrics: Mapping[str, Any]
+    leaderboard: pd.DataFrame
+    predictions: Mapping[str, pd.DataFrame]
+
+
+def job_documents(
+    scope: Scope,
+    data: TrainingData,
+    used: FamilyUsed,
+    predictions: Mapping[str, pd.DataFrame],
+    versions: Mapping[str, str],
+) -> Documents:
+    """Documents of one training job.
+
+    Args:
+        scope: the job's snapshot; its family is set.
+        data: what it was trained on.
+        used: what the fit reported.
+        predictions: `predictions_frame` of val and of test, with this family's columns.
+        versions: see `library_versions`.
+
+    Raises:
+        DataError: ``scope`` has no family, a part's predictions are absent, or the data break a rule; see the functions
+            of each document.
+    """
+    if scope.family is None:
+        raise DataError(f"expected a training job's scope, got a pair's, in {scope.where}")
+    absent = [part for part in PARTS if part not in predictions]
+    if absent:
+        raise DataError(f"expected predictions of {PARTS}, got none of {absent}, in {scope.where}")
+    family = str(scope.family)
+    parts = {part: predictions[part] for part in PARTS}
+    metrics = family_metrics(parts, [family])
+    return Documents(
+        config_used=config_used(scope, data.lists, {family: used}, data.table_versions, versions),
+        data_summary=data_summary(
+            scope, data.rows, data.features, data.lists.numeric_cols, data.dropped, data.leakage_columns_checked
+        ),
+        metrics_summary=metrics_summary(scope, metrics),
+        slice_metrics=slice_metrics(parts, [family]),
+        leaderboard=leaderboard(metrics, scope.config.params.rank_metric),
+        predictions=parts,
+    )
+
+
+def pair_documents(scope: Scope, jobs: Mapping[str, Documents]) -> Documents:
+    """Documents of a pair out of its jobs'. The jobs' own leaderboards are not read.
+
+    Args:
+        scope: the pair's snapshot; its family is None.
+        jobs: documents of each finished job, by family.
+
+    Raises:
+        DataError: no job, a job without metrics of its family, or jobs that differ in data, config, rows or truth.
+    """
+    families = in_family_order(jobs, scope.where)
+    metrics = {name: metrics_of(jobs[name].metrics_summary, name, f"{name}, {scope.where}") for name in families}
+    return Documents(
+        config_used=merge_config_used(scope, {name: jobs[name].config_used for name in families}),
+        data_summary=_same_data(jobs, families, scope.where),
+        metrics_summary=metrics_summary(scope, metrics),
+        slice_metrics=json_safe({name: jobs[name].slice_metrics[name] for name in families}),
+        leaderboard=leaderboard(metrics, scope.config.params.rank_metric),
+        predictions={
+            part: join_predictions(
+                {name: jobs[name].predictions[part] for name in families}, f"predictions/{part}.parquet, {scope.where}"
+            )
+            for part in PARTS
+        },
+    )
+
+
+def _same_data(jobs: Mapping[str, Documents], families: list[str], where: str) -> Mapping[str, Any]:
+    first = jobs[families[0]].data_summary
+    for name in families[1:]:
+        other = jobs[name].data_summary
+        differing = sorted(key for key in first.keys() | other.keys() if first.get(key) != other.get(key))
+        if differing:
+            raise DataError(
+                f"expected all jobs of a pair to have the same data, got another {differing[0]} of {name} than of "
+                f"{families[0]}, in data_summary.json, {where}"
+            )
+    return first

@@ -1,0 +1,139 @@
+import io
+import json
+
+import pandas as pd
+import pytest
+
+from clipfarm_tasks.config import RankMetric
+from clipfarm_tasks.evaluation.comparison import (
+    JobResult,
+    best_by,
+    best_by_mae_log_document,
+    comparison_document,
+    comparison_rows,
+    comparison_table,
+    missing_jobs,
+)
+from clipfarm_tasks.families import Family, Horizon, Strategy
+
+METRICS = ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
+COLUMNS = [
+    "model_family", "fusion_strategy", "target_horizon_days", "model",
+    *(f"{part}_{metric}" for part in ("val", "test") for metric in METRICS), "metrics_key", "status",
+]  # fmt: skip
+
+
+def job(strategy: str, days: int, family: str, value: float | None, **val: float | None) -> JobResult:
+    part = dict.fromkeys(METRICS, value)
+    metrics = None if value is None else {"val": {**part, **val}, "test": dict.fromkeys(METRICS, 100 - value)}
+    return JobResult(Strategy(strategy), Horizon(days), Family(family), f"{strategy}/{days}/{family}.json", metrics)
+
+
+@pytest.fixture
+def jobs() -> list[JobResult]:
+    return [
+        job("concat", 7, "ridge", 3.0),
+        job("concat", 7, "gbdt", 1.0, mae_log=9.0),
+        job("sum_pool", 7, "ridge", None),
+        job("sum_pool", 7, "gbdt", 2.0),
+        job("concat", 30, "ridge", 0.2),
+        job("concat", 30, "gbdt", 0.3),
+        job("sum_pool", 30, "ridge", 0.1),
+        job("sum_pool", 30, "gbdt", None),
+    ]
+
+
+def names(rows):
+    return [(row["target_horizon_days"], row["fusion_strategy"], row["model"]) for row in rows]
+
+
+def test_rows_are_ranked_within_each_horizon_and_missing_ones_end_it(jobs):
+    rows = comparison_rows(jobs, RankMetric.RMSE_LOG)
+    assert names(rows) == [
+        (7, "concat", "gbdt"), (7, "sum_pool", "gbdt"), (7, "concat", "ridge"), (7, "sum_pool", "ridge"),
+        (30, "sum_pool", "ridge"), (30, "concat", "ridge"), (30, "concat", "gbdt"), (30, "sum_pool", "gbdt"),
+    ]  # fmt: skip
+    assert [row["status"] for row in rows] == ["ok", "ok", "ok", "missing"] * 2
+
+
+def test_r2_ranks_descending(jobs):
+    rows = comparison_rows(jobs, RankMetric.R2_LOG)
+    assert names(rows)[:4] == [
+        (7, "concat", "ridge"), (7, "sum_pool", "gbdt"), (7, "concat", "gbdt"), (7, "sum_pool", "ridge"),
+    ]  # fmt: skip
+
+
+def test_a_missing_job_is_listed_with_null_metrics_and_where_they_would_be(jobs):
+    (row,) = (
+        row for row in comparison_rows(jobs, RankMetric.RMSE_LOG) if row["metrics_key"] == "sum_pool/7/ridge.json"
+    )
+    assert list(row) == COLUMNS
+    assert {row[name] for name in COLUMNS[4:14]} == {None}
+
+
+def test_table_has_the_contract_columns_and_empty_cells(jobs):
+    text = comparison_table(comparison_rows(jobs, RankMetric.RMSE_LOG)).to_csv(index=False)
+    assert text.splitlines()[0] == ",".join(COLUMNS)
+    back = pd.read_csv(io.StringIO(text))
+    assert len(back) == 8
+    assert back.loc[back["status"] == "missing", "val_rmse_log"].isna().all()
+    assert back["target_horizon_days"].tolist() == [7] * 4 + [30] * 4
+
+
+def test_table_of_only_missing_jobs(make_config):
+    rows = comparison_rows([job("concat", 7, "ridge", None)], RankMetric.RMSE_LOG)
+    assert comparison_table(rows)["val_r2_log"].isna().tolist() == [True]
+    assert best_by(rows, RankMetric.RMSE_LOG) == {"7": None, "overall": None}
+
+
+def test_best_is_told_for_each_horizon_and_by_mean_rank_overall(jobs):
+    best = best_by(comparison_rows(jobs, RankMetric.RMSE_LOG), RankMetric.RMSE_LOG)
+    assert list(best) == ["7", "30", "overall"]
+    assert names([best["7"], best["30"]]) == [(7, "concat", "gbdt"), (30, "sum_pool", "ridge")]
+    # Finished for both horizons: concat gbdt at 1 and 3, concat ridge at 3 and 2.
+    assert best["overall"] == {
+        "metric": "val_rmse_log",
+        "fusion_strategy": "concat",
+        "model": "gbdt",
+        "mean_rank": 2.0,
+        "horizons": [7, 30],
+    }
+
+
+def test_overall_is_null_when_no_combination_finished_everywhere():
+    rows = comparison_rows([job("concat", 7, "ridge", 1.0), job("concat", 30, "ridge", None)], RankMetric.RMSE_LOG)
+    assert best_by(rows, RankMetric.RMSE_LOG)["overall"] is None
+
+
+def test_an_undefined_metric_never_wins():
+    rows = comparison_rows(
+        [job("concat", 7, "ridge", 1.0, mae_log=float("nan")), job("concat", 7, "gbdt", 5.0)], RankMetric.RMSE_LOG
+    )
+    assert best_by(rows, RankMetric.MAE_LOG)["7"]["model"] == "gbdt"
+
+
+def test_a_finished_job_with_an_undefined_metric_still_comes_before_a_missing_one():
+    undefined = job("sum_pool", 7, "ridge", 1.0, rmse_log=float("nan"))
+    rows = comparison_rows([job("concat", 7, "gbdt", None), undefined], RankMetric.RMSE_LOG)
+    assert [row["status"] for row in rows] == ["ok", "missing"]
+    assert [row["val_rmse_log"] for row in rows] == [None, None]
+
+
+def test_document_counts_and_fields(jobs, make_config):
+    document = comparison_document(make_config(models=["ridge", "gbdt"]), "snapshots/run_id=r1/", jobs)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert (document["generated_at"], document["run_id"]) == ("2026-03-05T00:00:00+00:00", "r1")
+    assert document["snapshot_prefix"] == "snapshots/run_id=r1/"
+    assert document["model_families"] == ["ridge", "gbdt"]
+    assert (document["rows_count"], document["missing_jobs_count"]) == (8, 2)
+    assert document["missing_jobs"] == missing_jobs(jobs) == ["sum_pool_7d.ridge", "sum_pool_30d.gbdt"]
+    assert document["best_by_rank_metric"]["7"]["model"] == "gbdt"
+    assert names([document["best_by_mae_log"]["7"]]) == [(7, "sum_pool", "gbdt")]
+    assert len(document["rows"]) == 8
+
+
+def test_best_document_agrees_with_the_comparison_whatever_the_rank_metric(jobs, make_config):
+    config = make_config(rank_metric="val_r2_log")
+    best = best_by_mae_log_document(config, "p/", jobs)
+    assert best["best_by_mae_log"] == comparison_document(config, "p/", jobs)["best_by_mae_log"]
+    assert best["metric"] == "val_mae_log"

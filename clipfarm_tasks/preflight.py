@@ -1,0 +1,73 @@
+"""Probe the bucket the way a run will use it, and say in plain words what is wrong."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import ClipfarmError, ConfigError
+from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.storage import Store
+
+_WRITTEN = 2  # findings after which the probe object exists
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was tried: what, whether it works, and if not, what to do about it."""
+
+    what: str
+    ok: bool
+    advice: str = ""
+
+
+def check(store: Store) -> list[Finding]:
+    """Try listing, writing, a conditional write, reading and deleting, then look for the input.
+
+    Stops at the first thing that everything after it depends on.
+    """
+    key, body = keys.probe(uuid.uuid4().hex), b"clipfarm probe"
+    findings = []
+    for what, attempt in (
+        (f"bucket {store.bucket} exists and can be listed", store.check_bucket),
+        ("write an object", lambda: store.put(key, body)),
+        ("conditional write (If-None-Match) is honoured", lambda: _expect_refusal(store, key)),
+        ("read it back", lambda: _expect_same(store, key, body)),
+        ("delete it", lambda: store.delete([key])),
+    ):
+        findings.append(_try(what, attempt))
+        if not findings[-1].ok:
+            if len(findings) > _WRITTEN:
+                _try("leave nothing behind", lambda: store.delete([key]))
+            return findings
+    inputs = [keys.METADATA_CSV, *(keys.fused_manifest(strategy) for strategy in Strategy)]
+    return findings + [_present(store, name) for name in inputs]
+
+
+def _try(what: str, attempt: Callable[[], object]) -> Finding:
+    try:
+        attempt()
+    except ClipfarmError as error:
+        return Finding(what, ok=False, advice=str(error))
+    return Finding(what, ok=True)
+
+
+def _expect_refusal(store: Store, key: str) -> None:
+    if store.create(key, b"another content"):
+        raise ConfigError(
+            "expected a second conditional write to be refused, got accepted: this server ignores If-None-Match, and "
+            "two workers could publish the same snapshot; use a server that honours it"
+        )
+
+
+def _expect_same(store: Store, key: str, body: bytes) -> None:
+    received = store.get(key)
+    if received != body:
+        raise ConfigError(f"expected {body!r}, got {received!r}, in {store.uri(key)}: a proxy or cache is in between")
+
+
+def _present(store: Store, key: str) -> Finding:
+    what = f"input {key}"
+    if store.head(key) is None:
+        return Finding(what, ok=False, advice=f"expected upstream's object at {store.uri(key)}, got none")
+    return Finding(what, ok=True)

@@ -1,0 +1,178 @@
+"""Versioned vector tables in the bucket (Lance): read what a version holds, merge what is new in one commit.
+
+A merge is atomic: a reader sees the version before or after it. Two writers at once are settled by optimistic commits,
+which are repeated on conflict. Rows are keyed by ``video_id``: the key is declared in the schema, because Lance settles
+two inserts of the same new row only then, and otherwise keeps both.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import lance
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from clipfarm_tasks.errors import ConfigError, DataError, TransientError
+from clipfarm_tasks.storage import Store
+
+KEY = "video_id"
+_CONFLICT_RETRIES = 20
+_PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
+# Texts of Lance 14: of two that create, the loser looks for the version before the first.
+_CONFLICTS = ("already exists", "ommit conflict", "Incompatible transaction", "WriteContention", "_versions/0.manifest")
+_T = TypeVar("_T")
+
+
+def vectors(matrix: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """An Arrow column over an (N, D) float32 matrix, without a copy."""
+    flat = pa.array(np.ascontiguousarray(matrix).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+class _ConflictError(TransientError):
+    """Another writer was faster."""
+
+
+class _NoTableError(DataError):
+    """The table, or a file of it, does not exist."""
+
+
+class VectorTable:
+    """One Lance table, addressed by its key in the bucket. It may not exist yet."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        """Bind to a key; nothing is read."""
+        self._store = store
+        self.key = key
+        self.uri = store.uri(key)
+
+    def version(self) -> int | None:
+        """Newest version, or None while the table does not exist."""
+        dataset = self._open(None)
+        return None if dataset is None else int(dataset.version)
+
+    def columns(self, names: list[str], version: int | None = None) -> pa.Table | None:
+        """The given columns of every row, at a version (default: newest); None while the table does not exist."""
+        dataset = self._open(version)
+        return None if dataset is None else self._guard(lambda: dataset.to_table(columns=names))
+
+    def widths(self) -> dict[str, int]:
+        """Width of each vector column; empty while the table does not exist."""
+        dataset = self._open(None)
+        if dataset is None:
+            return {}
+        return {field.name: field.type.list_size for field in dataset.schema if pa.types.is_fixed_size_list(field.type)}
+
+    def merge(self, rows: pa.Table) -> int:
+        """Insert or replace rows by ``video_id`` in one commit; returns the new version.
+
+        A table of another schema (upstream changed the width of its vectors) is replaced: older versions stay readable.
+
+        Raises:
+            TransientError: the server cannot be reached, or other writers were always faster.
+        """
+        keyed = _keyed(rows)
+        # Lance gives up a commit at the first reset, because it cannot know whether it was made. A merge by key can be
+        # made twice, so it is started over: what is there now decides whether to create, replace or merge.
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_delay(self._store.settings.retry_timeout_s),
+            wait=wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        )
+        return retrying(lambda: self._merge(keyed))
+
+    def _merge(self, rows: pa.Table) -> int:
+        dataset = self._open(None)
+        if dataset is None:
+            return self._create(rows)
+        if not dataset.schema.equals(rows.schema):
+            options = self._store.lance_options()
+            return self._version_of(
+                lambda: lance.write_dataset(rows, self.uri, mode="overwrite", storage_options=options)
+            )
+        builder = dataset.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
+        self._guard(lambda: builder.conflict_retries(_CONFLICT_RETRIES).execute(rows))
+        return int(dataset.version)
+
+    def read(self, column: str, video_ids: NDArray[np.object_], version: int) -> NDArray[np.float32]:
+        """Vectors of the given videos, (N, D) float32 in their order, at a version.
+
+        Raises:
+            DataError: the table or a video is not there at this version.
+        """
+        dataset = self._open(version)
+        if dataset is None:
+            raise DataError(f"expected vector table {self.uri} at version {version}, got none")
+        width = dataset.schema.field(column).type.list_size
+        position = {video_id: row for row, video_id in enumerate(video_ids)}
+        out = np.empty((len(video_ids), width), dtype=np.float32)
+        filled = np.zeros(len(video_ids), dtype=bool)
+
+        def fill() -> None:
+            for batch in dataset.to_batches(columns=[KEY, column]):
+                target = np.array([position.get(video_id, -1) for video_id in batch.column(KEY).to_pylist()])
+                wanted = np.flatnonzero(target >= 0)
+                out[target[wanted]] = batch.column(column).flatten().to_numpy().reshape(-1, width)[wanted]
+                filled[target[wanted]] = True
+
+        self._guard(fill)
+        if not filled.all():
+            absent = video_ids[~filled]
+            raise DataError(
+                f"expected {len(video_ids)} videos in {self.uri} at version {version}, got {int(filled.sum())}: "
+                f"{absent[0]} and {len(absent) - 1} more are missing"
+            )
+        return out
+
+    def _create(self, rows: pa.Table) -> int:
+        """Write the first version, or fail with a conflict: `lance.write_dataset` would overwrite a faster writer's."""
+        options = self._store.lance_options()
+
+        def commit() -> lance.LanceDataset:
+            fragments = lance.fragment.write_fragments(
+                rows, self.uri, schema=rows.schema, mode="create", storage_options=options
+            )
+            first = lance.LanceOperation.Overwrite(rows.schema, fragments)
+            return lance.LanceDataset.commit(self.uri, first, storage_options=options, max_retries=0)
+
+        return self._version_of(commit)
+
+    def _version_of(self, write: Callable[[], lance.LanceDataset]) -> int:
+        return int(self._guard(write).version)
+
+    def _open(self, version: int | None) -> lance.LanceDataset | None:
+        # Asked through the store first: Lance repeats even a refused listing for seconds before it says so.
+        if not self._store.exists_under(f"{self.key}/_versions/"):
+            return None
+        options = self._store.lance_options()
+        try:
+            return self._guard(lambda: lance.dataset(self.uri, version=version, storage_options=options))
+        except _NoTableError:
+            return None
+
+    def _guard(self, call: Callable[[], _T]) -> _T:
+        """Run a Lance call; its errors carry no types, so their texts decide what they mean for the operator."""
+        try:
+            return call()
+        except (OSError, ValueError, RuntimeError) as error:
+            text = str(error)
+            if "NoSuchBucket" in text:
+                raise ConfigError(f"expected bucket of {self.uri} to exist, got NoSuchBucket") from error
+            if any(sign in text for sign in ("403 Forbidden", "AccessDenied", "SignatureDoesNotMatch")):
+                raise ConfigError(f"expected permission for {self.uri}, got refused: check the key pair") from error
+            if any(sign in text for sign in _CONFLICTS):
+                raise _ConflictError(f"expected to commit to {self.uri}, got a conflict: {text[:300]}") from error
+            if "was not found" in text or "Not found" in text:
+                raise _NoTableError(f"expected the files of {self.uri}, got: {text[:300]}") from error
+            if isinstance(error, OSError) or "LanceError(IO)" in text:
+                raise TransientError(f"expected an answer for {self.uri}, got: {text[:300]}") from error
+            raise
+
+
+def _keyed(rows: pa.Table) -> pa.Table:
+    key = rows.schema.field(KEY).with_nullable(nullable=False).with_metadata(_PRIMARY_KEY)
+    return rows.cast(rows.schema.set(rows.schema.get_field_index(KEY), key))

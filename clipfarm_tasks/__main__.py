@@ -1,0 +1,5 @@
+"""``python -m clipfarm_tasks``."""
+
+from clipfarm_tasks.cli.app import main
+
+main()

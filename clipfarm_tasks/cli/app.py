@@ -1,0 +1,154 @@
+"""The command line: run the pipeline, one step of it, write a sample, show a leaderboard, check the bucket."""
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.cli import options
+from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+from clipfarm_tasks.config import Settings
+from clipfarm_tasks.errors import ClipfarmError, ConfigError, MissingObjectError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, compare and publish models of the views a short video will have. Settings come from the environment: "
+    "CLIPFARM_BUCKET, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION.",
+)
+_CORES = os.cpu_count() or 1
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one sentence and its exit code, never a traceback alone."""
+    try:
+        app()
+    except ClipfarmError as error:
+        Console(stderr=True).print(f"{type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def run(
+    strategy: options.Strategies = list(options.default("strategies")),
+    horizon: options.Horizons = list(options.default("horizons")),
+    model: options.Models = list(options.default("models")),
+    run_id: Annotated[
+        str, typer.Option(help="Id of the run; the same id, params and inputs continue it. Default: the UTC time")
+    ] = "",
+    split_strategy: options.Split = options.default("split_strategy"),
+    seed: options.Seed = options.default("seed"),
+    train_ratio: options.TrainRatio = options.default("train_ratio"),
+    val_ratio: options.ValRatio = options.default("val_ratio"),
+    test_ratio: options.TestRatio = options.default("test_ratio"),
+    rank_metric: options.Rank = options.default("rank_metric"),
+    max_epochs: options.MaxEpochs = options.default("max_epochs"),
+    patience: options.Patience = options.default("patience"),
+    projector_dim: options.ProjectorDim = options.default("projector_dim"),
+    feature_set: options.FeatureSetOption = options.default("feature_set_version"),
+    device: options.DeviceOption = options.default("device"),
+    max_quarantined_fraction: options.MaxQuarantined = options.default("max_quarantined_fraction"),
+    run_label: options.Label = options.default("run_label"),
+    jobs: Annotated[int, typer.Option(min=1, help="Tasks running at the same time. Default: one per core")] = _CORES,
+) -> None:
+    """Run the whole pipeline without Airflow. Exits 0 only if every requested job has its snapshot."""
+    from clipfarm_tasks.cli.run_pipeline import run_pipeline  # here: --help and a wrong option should answer at once
+
+    values = {
+        "strategies": strategy,
+        "horizons": horizon,
+        "models": model,
+        "split_strategy": split_strategy,
+        "seed": seed,
+        "train_ratio": train_ratio,
+        "val_ratio": val_ratio,
+        "test_ratio": test_ratio,
+        "rank_metric": rank_metric,
+        "max_epochs": max_epochs,
+        "patience": patience,
+        "projector_dim": projector_dim,
+        "feature_set_version": feature_set,
+        "device": device,
+        "max_quarantined_fraction": max_quarantined_fraction,
+        "run_label": run_label,
+    }
+    source = run_id or f"manual-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    raise typer.Exit(run_pipeline(Settings.from_environment(), values, source, jobs, Console()))
+
+
+@app.command()
+def step(
+    name: Annotated[str, typer.Argument(help="Step, e.g. build_split or train")],
+    run_id: Annotated[str, typer.Option(help="Id of a resolved run")],
+    strategy: options.OneStrategy = None,
+    horizon: options.OneHorizon = None,
+    model: options.OneModel = None,
+) -> None:
+    """Run one step of a resolved run, as a retry or a pod does, and print its record as JSON."""
+    from clipfarm_tasks.steps.catalog import execute
+    from clipfarm_tasks.storage import open_store
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    settings = Settings.from_environment()
+    record = execute(name, open_store(settings), settings, run_id, strategy, horizon, model)
+    typer.echo(record.model_dump_json(indent=2))
+
+
+@app.command()
+def sample(
+    videos: Annotated[int, typer.Option(min=20, help="Videos")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed writes the same bytes")] = 7,
+    width: Annotated[int, typer.Option(min=1, help="Width of a modality's vector, in columns")] = 768,
+    force: Annotated[bool, typer.Option("--force", help="Write although the bucket has metadata already")] = False,
+) -> None:
+    """Write a synthetic bucket, laid out as upstream lays it out: for demos and tests, not for claims."""
+    from clipfarm_tasks.sample import write_sample
+    from clipfarm_tasks.storage import open_store
+
+    store = open_store(Settings.from_environment())
+    store.check_bucket()
+    if not force and store.head(keys.METADATA_CSV) is not None:
+        raise ConfigError(
+            f"expected a bucket without metadata, got an object at {store.uri(keys.METADATA_CSV)}: a sample would "
+            "overwrite it; use another bucket, or --force if this is one you can lose"
+        )
+    report = write_sample(store, videos=videos, seed=seed, width=width)
+    typer.echo(f"{report.videos} videos, {report.objects} objects, {report.bytes} bytes in s3://{store.bucket}")
+
+
+@app.command()
+def show(run_id: Annotated[str, typer.Argument(help="Id of a run")]) -> None:
+    """Show a run's leaderboard as a table."""
+    from clipfarm_tasks.steps.leaderboard import COMPARISON_JSON
+    from clipfarm_tasks.storage import open_store
+
+    store = open_store(Settings.from_environment())
+    key = f"{keys.comparison(run_id)}{COMPARISON_JSON}"
+    try:
+        document = json.loads(store.get(key))
+    except MissingObjectError as error:
+        raise MissingObjectError(
+            f"expected a leaderboard of run {run_id!r}, got none at {store.uri(key)}: the run is unknown or unfinished"
+        ) from error
+    Console().print(leaderboard_table(document))
+
+
+@app.command()
+def check() -> None:
+    """Probe the bucket, the permissions, conditional writes and the input; say in plain words what is wrong."""
+    from clipfarm_tasks.preflight import check as probe
+    from clipfarm_tasks.storage import open_store
+
+    findings = probe(open_store(Settings.from_environment()))
+    for finding in findings:
+        typer.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}")
+        if finding.advice:
+            typer.echo(f"        {finding.advice}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else ConfigError.exit_code)

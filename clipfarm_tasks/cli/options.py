@@ -1,0 +1,53 @@
+"""Command-line options. Texts, limits and defaults come from the config models, where they are defined."""
+
+from typing import Annotated, Any
+
+import typer
+
+from clipfarm_tasks.config import FeatureSet, RankMetric, RunParams, SplitStrategy
+from clipfarm_tasks.families import Device, Family, Horizon, Strategy
+
+
+def default(field: str) -> Any:
+    """Default of a run parameter."""
+    return RunParams.model_fields[field].default
+
+
+def _help(field: str) -> str:
+    return str(RunParams.model_fields[field].description)
+
+
+_DAYS = "|".join(str(int(horizon)) for horizon in Horizon)
+
+
+def _horizon(text: str | int) -> Horizon:
+    try:
+        return Horizon(int(text))
+    except ValueError:
+        raise typer.BadParameter(f"expected {_DAYS} (days), got {text!r}") from None
+
+
+_HORIZON: dict[str, Any] = {"parser": _horizon, "metavar": f"[{_DAYS}]"}
+
+Strategies = Annotated[list[Strategy], typer.Option("--strategy", help=f"{_help('strategies')}; repeatable.")]
+Horizons = Annotated[list[Horizon], typer.Option("--horizon", help=f"{_help('horizons')}; repeatable.", **_HORIZON)]
+Models = Annotated[list[Family], typer.Option("--model", help=f"{_help('models')}; repeatable.")]
+Split = Annotated[SplitStrategy, typer.Option("--split-strategy", help=_help("split_strategy"))]
+Seed = Annotated[int, typer.Option("--seed", help=_help("seed"))]
+TrainRatio = Annotated[float, typer.Option("--train-ratio", help=_help("train_ratio"))]
+ValRatio = Annotated[float, typer.Option("--val-ratio", help=_help("val_ratio"))]
+TestRatio = Annotated[float, typer.Option("--test-ratio", help=_help("test_ratio"))]
+Rank = Annotated[RankMetric, typer.Option("--rank-metric", help=_help("rank_metric"))]
+MaxEpochs = Annotated[int, typer.Option("--max-epochs", help=_help("max_epochs"))]
+Patience = Annotated[int, typer.Option("--patience", help=_help("patience"))]
+ProjectorDim = Annotated[int, typer.Option("--projector-dim", help=_help("projector_dim"))]
+FeatureSetOption = Annotated[FeatureSet, typer.Option("--feature-set", help=_help("feature_set_version"))]
+DeviceOption = Annotated[Device, typer.Option("--device", help=_help("device"))]
+MaxQuarantined = Annotated[float, typer.Option("--max-quarantined-fraction", help=_help("max_quarantined_fraction"))]
+Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]
+
+OneStrategy = Annotated[Strategy | None, typer.Option("--strategy", help="Fusion strategy, where the step takes one.")]
+OneHorizon = Annotated[
+    Horizon | None, typer.Option("--horizon", help="Horizon in days, where the step takes one.", **_HORIZON)
+]
+OneModel = Annotated[Family | None, typer.Option("--model", help="Model family, where the step takes one.")]

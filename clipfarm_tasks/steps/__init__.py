@@ -1,0 +1,1 @@
+"""One file per task: read, call pure code, write, return a small record."""

@@ -1,0 +1,50 @@
+"""Join labels with vectors on video_id and assign every video to train, val or test."""
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import MetadataRecord, SplitRecord, VectorsRecord
+from clipfarm_tasks.data.join import join_pair
+from clipfarm_tasks.data.split import split_rows
+from clipfarm_tasks.families import Horizon, Strategy
+from clipfarm_tasks.steps.context import StepContext
+
+_COLUMNS = ["video_id", "split", "text_present", "target_log", "target_raw"]
+
+
+def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> SplitRecord:
+    """Write the split manifest of a pair; every family of the pair trains on exactly these rows.
+
+    Raises:
+        DataError: the join is empty or has fewer than 12 rows.
+    """
+    labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
+    fused = context.record(VectorsRecord, keys.task_id("reconstruct_fused", strategy))
+    modalities = context.record(VectorsRecord, keys.task_id("reconstruct_modalities"))
+    where = f"{strategy}, horizon {int(horizon)} days, run {context.run_id}"
+    joined = join_pair(
+        context.frame(labels.key, labels.sha256),
+        context.frame(fused.rows_key, fused.sha256)["video_id"],
+        context.frame(modalities.rows_key, modalities.sha256),
+        where,
+    )
+    params = context.params
+    frame = joined.frame.assign(
+        split=split_rows(
+            joined.frame,
+            params.split_strategy,
+            (params.train_ratio, params.val_ratio, params.test_ratio),
+            params.seed,
+            where,
+        )
+    )
+    key = keys.split_manifest(context.run_id, strategy, horizon)
+    sizes = frame["split"].value_counts()
+    return SplitRecord(
+        strategy=strategy,
+        horizon=horizon,
+        key=key,
+        sha256=context.put_frame(key, frame[_COLUMNS]),
+        n_train=int(sizes["train"]),
+        n_val=int(sizes["val"]),
+        n_test=int(sizes["test"]),
+        dropped=joined.dropped,
+    )

@@ -1,0 +1,113 @@
+"""What every step works with: the store, the run's config, and the run's working set as frames and records."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.config import Frozen, RunConfig, RunParams, Settings
+from clipfarm_tasks.data.fused_schema import FusedSchema, read_fused_schema
+from clipfarm_tasks.errors import DataError, MissingObjectError
+from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.storage import Store
+
+_R = TypeVar("_R", bound=Frozen)
+
+
+def load_config(store: Store, run_id: str) -> RunConfig:
+    """The resolved config of a run.
+
+    Raises:
+        MissingObjectError: no run of this id was resolved.
+    """
+    key = keys.run_config(run_id)
+    try:
+        return RunConfig.model_validate_json(store.get(key))
+    except MissingObjectError as error:
+        raise MissingObjectError(
+            f"expected a resolved run {run_id!r}, got no config at {store.uri(key)}: run resolve_run first"
+        ) from error
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """One run as a step sees it."""
+
+    store: Store
+    settings: Settings
+    config: RunConfig
+
+    @property
+    def run_id(self) -> str:
+        """Id used in every key of the run."""
+        return self.config.run_id
+
+    @property
+    def params(self) -> RunParams:
+        """The run's effective parameters."""
+        return self.config.params
+
+    def record(self, kind: type[_R], task: str) -> _R:
+        """What an upstream task returned.
+
+        Raises:
+            MissingObjectError: that task has not finished in this run.
+        """
+        key = keys.run_record(self.run_id, task)
+        try:
+            return kind.model_validate_json(self.store.get(key))
+        except MissingObjectError as error:
+            raise MissingObjectError(
+                f"expected {task} to have finished, got no record at {self.store.uri(key)}: run that task first"
+            ) from error
+
+    def standing(self, kind: type[_R], task: str) -> _R | None:
+        """What this task returned in an earlier attempt of the run, or None."""
+        try:
+            return kind.model_validate_json(self.store.get(keys.run_record(self.run_id, task)))
+        except MissingObjectError:
+            return None
+
+    def fused_schema(self, strategy: Strategy) -> FusedSchema | None:
+        """Widths upstream declared when the run was resolved; None where it declared none."""
+        pinned = self.config.inputs.schemas.get(strategy)
+        if pinned is None:
+            return None
+        return read_fused_schema(self.store.get(pinned.key, pinned.etag), self.store.uri(pinned.key))
+
+    def put_frame(self, key: str, frame: pd.DataFrame) -> str:
+        """Write a frame as Parquet; returns its sha256 (hex)."""
+        return self.put_bytes(key, parquet_bytes(frame))
+
+    def put_bytes(self, key: str, body: bytes) -> str:
+        """Write bytes; returns their sha256 (hex)."""
+        self.store.put(key, body)
+        return hashlib.sha256(body).hexdigest()
+
+    def frame(self, key: str, sha256: str) -> pd.DataFrame:
+        """Read a Parquet frame of the working set, exactly as its record describes it.
+
+        Raises:
+            DataError: the object is not the one recorded.
+        """
+        body = self.store.get(key)
+        actual = hashlib.sha256(body).hexdigest()
+        if actual != sha256:
+            raise DataError(f"expected sha256 {sha256}, got {actual}, in {self.store.uri(key)}: clear the task again")
+        return pd.read_parquet(io.BytesIO(body))
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """A frame as Parquet bytes."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def json_bytes(document: Any) -> bytes:
+    """A document as readable JSON bytes; NaN is refused, because JSON has none."""
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

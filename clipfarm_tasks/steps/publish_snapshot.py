@@ -1,0 +1,70 @@
+"""Publish a pair's snapshot over all its families, out of its jobs' snapshots."""
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.evaluation.reports import Documents, pair_documents
+from clipfarm_tasks.evaluation.scope import Scope
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.snapshot import finish, publish, read_marker
+from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.snapshot_folder import (
+    SPLIT_MANIFEST,
+    download_folder,
+    read_documents,
+    snapshot_record,
+    write_documents,
+)
+
+
+def publish_snapshot(context: StepContext, strategy: Strategy, horizon: Horizon) -> SnapshotRecord:
+    """Merge the documents and collect the models of all requested families of a pair.
+
+    Raises:
+        DataError: a requested family has no finished snapshot, or the jobs do not belong together.
+    """
+    run_id, digest = context.run_id, context.config.digest
+    prefix = keys.pair_snapshot(run_id, strategy, horizon)
+    marker = finish(context.store, run_id, prefix, digest)
+    if marker is not None:
+        return snapshot_record(context, prefix, marker, reused=True)
+    with tempfile.TemporaryDirectory(prefix="clipfarm-") as temporary:
+        folder = Path(temporary) / "pair"
+        folder.mkdir()
+        jobs = _collect(context, strategy, horizon, Path(temporary), folder)
+        split = pd.read_parquet(Path(temporary) / context.params.models[0] / SPLIT_MANIFEST)
+        write_documents(folder, pair_documents(Scope(context.config, strategy, horizon), jobs), split)
+        marker = publish(context.store, run_id, prefix, digest, folder)
+    return snapshot_record(context, prefix, marker, reused=False)
+
+
+def _collect(
+    context: StepContext, strategy: Strategy, horizon: Horizon, temporary: Path, target: Path
+) -> dict[str, Documents]:
+    """Fetch every job's snapshot; move its models and curves into the pair's folder."""
+    jobs: dict[str, Documents] = {}
+    for family in context.params.models:
+        folder = temporary / family
+        _download_job(context, strategy, horizon, family, folder)
+        jobs[str(family)] = read_documents(folder)
+        for kind in ("models", "curves"):
+            (target / kind).mkdir(exist_ok=True)
+            for file in (folder / kind).glob("*"):
+                file.rename(target / kind / file.name)
+    return jobs
+
+
+def _download_job(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family, folder: Path) -> None:
+    prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
+    marker = read_marker(context.store, prefix, context.config.digest)
+    if marker is None:
+        raise DataError(
+            f"expected a finished snapshot of every requested family, got no metrics of {family}, at "
+            f"{context.store.uri(prefix)}: retry {keys.task_id('train', strategy, horizon, family)} first"
+        )
+    download_folder(context.store, prefix, marker, folder)

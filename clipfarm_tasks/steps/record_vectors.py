@@ -1,0 +1,93 @@
+"""The common end of both reconstruct steps: check the losses, write the usable rows and the quarantine list."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import Throughput, VectorsRecord
+from clipfarm_tasks.data.quarantine import Quarantined, check_fraction, count_by_reason
+from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.storage import Store
+
+log = logging.getLogger(__name__)
+
+
+class Meter:
+    """Counts what moving the objects of one table costs."""
+
+    def __init__(self, store: Store) -> None:
+        """Start the clock."""
+        self._store = store
+        self._retries = store.retries
+        self._start = time.perf_counter()
+        self.objects = 0
+        self.bytes = 0
+
+    def add(self, body: bytes) -> None:
+        """Count one object."""
+        self.objects += 1
+        self.bytes += len(body)
+
+    def stop(self, cached: int) -> Throughput:
+        """The figures so far; ``cached`` rows needed no object."""
+        seconds = time.perf_counter() - self._start
+        return Throughput(
+            objects=self.objects,
+            bytes=self.bytes,
+            seconds=round(seconds, 3),
+            objects_per_s=round(self.objects / seconds, 1),
+            retries=self._store.retries - self._retries,
+            cached=cached,
+        )
+
+
+def record_vectors(
+    context: StepContext,
+    table: str,
+    key: str,
+    version: int,
+    usable: pd.DataFrame,
+    quarantined: Sequence[Quarantined],
+    throughput: Throughput,
+) -> VectorsRecord:
+    """Write what a run may use of a table and what it may not.
+
+    Raises:
+        DataError: more than ``max_quarantined_fraction`` of the rows are unusable; the list is written first.
+    """
+    reasons = count_by_reason(quarantined)
+    columns = ["video_id", "key", "reason", "detail"]
+    quarantine_key = keys.quarantine(context.run_id, table)
+    listed = pd.DataFrame([asdict(row) for row in quarantined], columns=columns).astype(str)
+    context.put_frame(quarantine_key, listed.sort_values(columns, ignore_index=True))
+    log.info(
+        "%s: %d objects, %d bytes in %.1f s (%.0f objects/s), %d retries, %d rows cached, %d quarantined %s",
+        table,
+        throughput.objects,
+        throughput.bytes,
+        throughput.seconds,
+        throughput.objects_per_s,
+        throughput.retries,
+        throughput.cached,
+        len(quarantined),
+        reasons,
+    )
+    limit = context.params.max_quarantined_fraction
+    where = f"{table} (all of them: {context.store.uri(quarantine_key)})"
+    check_fraction(quarantined, len(usable) + len(quarantined), limit, where)
+    rows_key = keys.vector_rows(context.run_id, table)
+    return VectorsRecord(
+        table=table,
+        key=key,
+        version=version,
+        rows_key=rows_key,
+        rows=len(usable),
+        sha256=context.put_frame(rows_key, usable),
+        quarantine_key=quarantine_key,
+        quarantined=reasons,
+        throughput=throughput,
+    )

@@ -1,0 +1,35 @@
+"""Fused manifest in, the latest row of each video out."""
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import ManifestRecord
+from clipfarm_tasks.data.manifest import read_manifest
+from clipfarm_tasks.data.manifest import resolve_manifest as latest_rows
+from clipfarm_tasks.errors import MissingObjectError
+from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.steps.context import StepContext
+
+
+def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord:
+    """Read the pinned manifest of a strategy and write its current rows.
+
+    Raises:
+        MissingObjectError: the manifest was absent when the run was resolved.
+        ChangedObjectError: upstream overwrote it since.
+        DataError: it breaks a rule, or has no row of the strategy.
+    """
+    where = context.store.uri(keys.fused_manifest(strategy))
+    pinned = context.config.inputs.manifests.get(strategy)
+    if pinned is None:
+        raise MissingObjectError(
+            f"expected the fused manifest of strategy {strategy} at {where}, got no object when the run was resolved: "
+            "once upstream has written it, start a new run or clear this one from resolve_run"
+        )
+    resolved = latest_rows(read_manifest(context.store.get(pinned.key, pinned.etag), where), strategy, where)
+    key = keys.resolved_manifest(context.run_id, strategy)
+    return ManifestRecord(
+        strategy=strategy,
+        key=key,
+        rows=len(resolved.frame),
+        sha256=context.put_frame(key, resolved.frame),
+        dropped=resolved.dropped,
+    )

@@ -1,0 +1,90 @@
+"""A snapshot as a local folder: write its documents, read them back, fetch it from the bucket, tell its record."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.evaluation.ranking import PARTS
+from clipfarm_tasks.evaluation.reports import Documents
+from clipfarm_tasks.families import Horizon, Strategy
+from clipfarm_tasks.snapshot import Marker
+from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
+from clipfarm_tasks.storage import Store
+
+CONFIG_USED = "config_used.json"
+DATA_SUMMARY = "data_summary.json"
+METRICS_SUMMARY = "metrics_summary.json"
+SLICE_METRICS = "slice_metrics_text_present.json"
+SPLIT_MANIFEST = "split_manifest.parquet"
+LEADERBOARD = "leaderboard.csv"
+
+
+def write_documents(folder: Path, documents: Documents, split: pd.DataFrame) -> None:
+    """Write every document of a snapshot under its fixed name; models and curves are there already."""
+    (folder / CONFIG_USED).write_bytes(json_bytes(documents.config_used))
+    (folder / DATA_SUMMARY).write_bytes(json_bytes(documents.data_summary))
+    (folder / METRICS_SUMMARY).write_bytes(json_bytes(documents.metrics_summary))
+    (folder / SLICE_METRICS).write_bytes(json_bytes(documents.slice_metrics))
+    (folder / SPLIT_MANIFEST).write_bytes(parquet_bytes(split))
+    documents.leaderboard.to_csv(folder / LEADERBOARD, index=False)
+    predictions = folder / "predictions"
+    predictions.mkdir()
+    for part, frame in documents.predictions.items():
+        (predictions / f"{part}.parquet").write_bytes(parquet_bytes(frame))
+
+
+def read_documents(folder: Path) -> Documents:
+    """Read back what `write_documents` wrote."""
+    return Documents(
+        config_used=json.loads((folder / CONFIG_USED).read_text()),
+        data_summary=json.loads((folder / DATA_SUMMARY).read_text()),
+        metrics_summary=json.loads((folder / METRICS_SUMMARY).read_text()),
+        slice_metrics=json.loads((folder / SLICE_METRICS).read_text()),
+        leaderboard=pd.read_csv(folder / LEADERBOARD),
+        predictions={part: pd.read_parquet(folder / "predictions" / f"{part}.parquet") for part in PARTS},
+    )
+
+
+def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> None:
+    """Fetch every file of a finished snapshot.
+
+    Raises:
+        DataError: a file is missing or is not the one its marker names.
+    """
+    for key, fetched in store.get_many(f"{prefix}{name}" for name in marker.files):
+        name = key.removeprefix(prefix)
+        if fetched is None or not marker.files[name].matches(fetched.body):
+            raise DataError(f"expected the file its _SUCCESS names, got another or none, at {store.uri(key)}")
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(fetched.body)
+
+
+def metrics_summary_of(store: Store, prefix: str) -> dict[str, Any]:
+    """metrics_summary.json of a finished snapshot."""
+    document: dict[str, Any] = json.load(io.BytesIO(store.get(f"{prefix}{METRICS_SUMMARY}")))
+    return document
+
+
+def snapshot_record(context: StepContext, prefix: str, marker: Marker, *, reused: bool) -> SnapshotRecord:
+    """What a finished snapshot tells the next task."""
+    summary = metrics_summary_of(context.store, prefix)
+    part, metric = str(summary["rank_metric"]).split("_", 1)
+    best = summary["best_model"]
+    return SnapshotRecord(
+        strategy=Strategy(summary["fusion_strategy"]),
+        horizon=Horizon(summary["target_horizon_days"]),
+        model=summary["model_family"],
+        snapshot_key=prefix,
+        digest=marker.digest,
+        success_sha256=marker.sha256,
+        best_model=best,
+        rank_metric=summary["rank_metric"],
+        rank_value=summary["models"][best][part][metric],
+        reused=reused,
+    )

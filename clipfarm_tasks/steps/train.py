@@ -1,0 +1,114 @@
+"""Train one family on one pair and publish its snapshot. What a retry repeats and what a pod runs."""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.evaluation.config_used import FamilyUsed, library_versions
+from clipfarm_tasks.evaluation.predictions import predictions_frame
+from clipfarm_tasks.evaluation.ranking import PARTS
+from clipfarm_tasks.evaluation.reports import job_documents
+from clipfarm_tasks.evaluation.scope import Scope
+from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
+from clipfarm_tasks.models.family import FitOptions
+from clipfarm_tasks.models.registry import create
+from clipfarm_tasks.snapshot import finish, publish, read_marker
+from clipfarm_tasks.steps.context import StepContext, json_bytes
+from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
+from clipfarm_tasks.steps.training_rows import TrainingRows, training_rows
+
+_FIT = "fit.json"
+_PREDICTED = "predicted.npz"
+
+
+def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> SnapshotRecord:
+    """Train, evaluate and publish one job; a job that is already finished is left as it is.
+
+    Raises:
+        DataError: the data break a rule, a leakage column is selected, or another run's snapshot stands here.
+    """
+    run_id, digest = context.run_id, context.config.digest
+    prefix = keys.job_snapshot(run_id, family, strategy, horizon)
+    marker = finish(context.store, run_id, prefix, digest)
+    if marker is not None:
+        return snapshot_record(context, prefix, marker, reused=True)
+    rows = training_rows(context, strategy, horizon, family)
+    with tempfile.TemporaryDirectory(prefix="clipfarm-") as temporary:
+        fitted = Path(temporary) / "fit"
+        if PRESETS[family].sees_fused:
+            _fit(context, rows, family, fitted)
+        else:
+            _fit_or_share(context, rows, family, fitted)
+        folder = Path(temporary) / "snapshot"
+        _write_snapshot(Scope(context.config, strategy, horizon, family), rows, fitted, folder)
+        marker = publish(context.store, run_id, prefix, digest, folder)
+    return snapshot_record(context, prefix, marker, reused=False)
+
+
+def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path) -> None:
+    """Fit and predict; leave models/, curves/, fit.json and the predictions of every part in ``folder``."""
+    models, curves = folder / "models", folder / "curves"
+    models.mkdir(parents=True)
+    curves.mkdir()
+    part = {name: rows.part(name) for name in ("train", *PARTS)}
+    model = create(family)
+    report = model.fit(
+        rows.inputs.take(part["train"]),
+        rows.target[part["train"]],
+        rows.inputs.take(part["val"]),
+        rows.target[part["val"]],
+        _options(context, rows),
+    )
+    model.save(models)
+    for name, curve in report.curves.items():
+        (curves / f"{name}_curve.json").write_bytes(json_bytes(dataclasses.asdict(curve)))
+    (folder / _FIT).write_bytes(json_bytes({"hyperparams": report.hyperparams, "device": report.device}))
+    val, test = (model.predict(rows.inputs.take(part[name])) for name in PARTS)
+    np.savez(folder / _PREDICTED, val=val, test=test)
+
+
+def _fit_or_share(context: StepContext, rows: TrainingRows, family: Family, folder: Path) -> None:
+    """A family that does not see the fused vector fits the same for every strategy with the same rows: fit it once."""
+    prefix = keys.shared_fit(context.run_id, family, rows.sha256())
+    marker = read_marker(context.store, prefix, context.config.digest)
+    if marker is None:
+        _fit(context, rows, family, folder)
+        marker = publish(context.store, context.run_id, prefix, context.config.digest, folder)
+    # Read back in every case: of two jobs that fitted at the same time, both publish what the first one committed.
+    download_folder(context.store, prefix, marker, folder)
+
+
+def _write_snapshot(scope: Scope, rows: TrainingRows, fitted: Path, folder: Path) -> None:
+    """The snapshot folder out of a fit: its models and curves as they are, and the documents."""
+    folder.mkdir()
+    for name in ("models", "curves"):
+        (fitted / name).rename(folder / name)
+    fit = json.loads((fitted / _FIT).read_text())
+    with np.load(fitted / _PREDICTED, allow_pickle=False) as archive:
+        predicted = {name: archive[name] for name in PARTS}
+    family = str(scope.family)
+    predictions = {
+        name: predictions_frame(rows.data.rows.iloc[rows.part(name)], {family: predicted[name]}) for name in PARTS
+    }
+    used = FamilyUsed(hyperparams=fit["hyperparams"], device=fit["device"])
+    write_documents(folder, job_documents(scope, rows.data, used, predictions, library_versions()), rows.data.rows)
+
+
+def _options(context: StepContext, rows: TrainingRows) -> FitOptions:
+    params = context.params
+    return FitOptions(
+        numeric_cols=tuple(rows.data.lists.numeric_cols),
+        categorical_cols=tuple(rows.data.lists.categorical_cols),
+        feature_set=params.feature_set_version,
+        seed=params.seed,
+        device=params.device,
+        threads=context.settings.train_threads,
+        max_epochs=params.max_epochs,
+        patience=params.patience,
+        projector_dim=params.projector_dim,
+    )

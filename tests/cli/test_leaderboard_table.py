@@ -1,0 +1,47 @@
+import io
+from itertools import pairwise
+
+from rich.console import Console
+
+from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+
+METRICS = [
+    f"{part}_{name}" for part in ("val", "test") for name in ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
+]
+
+
+def row(family, days, value, **other):
+    return {
+        "model_family": family,
+        "fusion_strategy": "concat",
+        "target_horizon_days": days,
+        **dict.fromkeys(METRICS, value),
+        **other,
+    }
+
+
+def rendered(rank_metric="val_rmse_log"):
+    rows = [row("gbdt", 7, 0.5, val_mae_raw=12345.6), row("gated_fusion_mlp", 7, 0.75), row("ridge", 30, None)]
+    output = io.StringIO()
+    table = leaderboard_table(
+        {"run_id": "r1", "rank_metric": rank_metric, "rows_count": 3, "missing_jobs_count": 1, "rows": rows}
+    )
+    Console(file=output, width=80).print(table)
+    return output.getvalue()
+
+
+def test_every_job_is_a_whole_line_in_the_order_of_the_file():
+    lines = [line.split() for line in rendered("val_mae_raw").splitlines() if "concat" in line]
+    assert [(line[0], line[1]) for line in lines] == [("7", "gbdt"), ("7", "gated_fusion_mlp"), ("30", "ridge")]
+    assert lines[0][3:] == ["12,346", "0.500", "0.500", "0.500", "0.500"]
+    assert lines[2][3:] == ["-"] * 5
+
+
+def test_the_title_counts_finished_and_missing_jobs():
+    assert "Run r1" in rendered()
+    assert "2 jobs finished, 1 missing" in rendered()
+
+
+def test_the_metric_that_ranks_is_the_first_one():
+    parts, names = next(pair for pair in pairwise(rendered("test_mae_raw").splitlines()) if "strategy" in pair[1])
+    assert (parts.split()[0], names.split()[3]) == ("test", "mae_raw")

@@ -1,0 +1,142 @@
+"""Retrain the models that predict how many views a short video has 7 and 30 days after it was published.
+
+Every day at 00:00 UTC: 3 fusion strategies x 2 horizons x 4 families = 24 jobs, and one leaderboard.
+
+**Inputs** (bucket `CLIPFARM_BUCKET`, connection `clipfarm_s3`): the metadata CSV, the fused manifests with their
+shards, the per-modality vectors. `resolve_run` pins their ETags; an input that changes during the run is refused.
+
+**Outputs**: one immutable snapshot per job and per pair, and `comparison/` with the leaderboard, under
+`clipfarm/models/snapshots/run_id=<id>/`. A folder without `_SUCCESS` is no snapshot.
+
+**Params**: what the trigger form leaves out is skipped. A value that the form cannot check is refused by `resolve_run`,
+with every problem in one message.
+
+**Running it again is safe.** Clear one task, a group or the run: with the same params, inputs and code, finished work
+is found and kept. With others, the run gets a new run id with a suffix. Nothing finished is overwritten.
+
+**When it fails**, read the last line of the failed task's log:
+
+| what you see | what it means | what to do |
+|---|---|---|
+| failed at its first try | settings, params or data break the rule in the message | fix that, then clear the task |
+| failed after its retries | S3 did not answer, or the task died | when S3 is back, clear the task |
+| `resolve_run` failed | nothing was started; two tasks fail after it, saying so | fix it, clear it with downstream |
+| `reconstruct_*` failed: quarantined | too many unusable vectors | read the quarantine list it names; tell upstream |
+| only `gate` failed | some jobs have no snapshot; the others are kept | clear the tasks it names, with downstream |
+| `leaderboard` failed, the rest is fine | only the comparison is missing | clear `leaderboard` with downstream |
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import Param, TaskGroup, XComArg, chain, dag, get_current_context, task
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.form import form_fields
+
+# Higher starts first. What feeds the jobs goes before them; among the jobs the slowest family goes first, so that none
+# of them is left over at the end. The gated family sees the same rows and inputs under every strategy: it is trained
+# for the first strategy before all other jobs, and for the others last, when its result is there to be shared.
+FEEDING = 10
+FIRST_GATED = 5
+PRIORITY = {Family.CONCAT_MLP: 4, Family.GBDT: 3, Family.RIDGE: 2, Family.GATED_FUSION_MLP: 1}
+
+LONG = timedelta(hours=3)
+DEFAULT_ARGS = {
+    "owner": "clipfarm",
+    "retries": 3,
+    "retry_delay": timedelta(seconds=30),
+    "retry_exponential_backoff": 2,
+    "max_retry_delay": timedelta(minutes=15),
+    "execution_timeout": timedelta(hours=1),
+    "priority_weight": FEEDING,
+    "weight_rule": "absolute",
+}
+
+
+@task(multiple_outputs=False, execution_timeout=timedelta(minutes=10))
+def resolve_run() -> dict[str, Any]:
+    """Check the params and pin what the run is made of."""
+    from clipfarm_runtime import resolve
+
+    return resolve(get_current_context())
+
+
+@task(multiple_outputs=False)
+def step(
+    name: str, strategy: str | None = None, horizon: int | None = None, family: str | None = None
+) -> dict[str, Any]:
+    """Run one step of the resolved run, or skip it when the run does not ask for it."""
+    from clipfarm_runtime import run_step
+
+    # Pulled, not passed: as an argument it would draw an arrow from resolve_run to every task.
+    run = get_current_context()["ti"].xcom_pull(task_ids="resolve_run")
+    return run_step(name, run, strategy, horizon, family)
+
+
+def box(
+    name: str,
+    strategy: Strategy | None = None,
+    horizon: Horizon | None = None,
+    family: Family | None = None,
+    **settings: Any,
+) -> XComArg:
+    """Draw one task under the name that its record and the command line know it by."""
+    task_id = keys.task_id(name, strategy, horizon, family).rpartition(".")[2]  # the task group adds its own prefix
+    return step.override(task_id=task_id, **settings)(
+        name,
+        None if strategy is None else strategy.value,
+        None if horizon is None else int(horizon),
+        None if family is None else family.value,
+    )
+
+
+def training_task(strategy: Strategy, horizon: Horizon, family: Family) -> XComArg:
+    """Draw the task that trains one job; the only place that decides where a job runs."""
+    first_gated = family is Family.GATED_FUSION_MLP and strategy is next(iter(Strategy))
+    weight = FIRST_GATED if first_gated else PRIORITY[family]
+    return box("train", strategy, horizon, family, priority_weight=weight, execution_timeout=LONG)
+
+
+@dag(
+    dag_id="clipfarm_training",
+    doc_md=__doc__,
+    description="Train every strategy x horizon x family, publish snapshots and one leaderboard",
+    schedule="0 0 * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=20),
+    default_args=DEFAULT_ARGS,
+    params={name: Param(**field) for name, field in form_fields().items()},
+    tags=["clipfarm", "training"],
+)
+def clipfarm_training() -> None:
+    """Draw the graph."""
+    metadata = {horizon: box("filter_metadata", horizon=horizon) for horizon in Horizon}
+    manifests = {strategy: box("resolve_manifest", strategy) for strategy in Strategy}
+    fused = {strategy: box("reconstruct_fused", strategy, execution_timeout=LONG) for strategy in Strategy}
+    # all_done: neither a missing manifest nor a strategy that was not asked for may stop the others. Not
+    # all_done_min_one_success: that rule skips the task as soon as one upstream is skipped.
+    modalities = box("reconstruct_modalities", trigger_rule="all_done", execution_timeout=LONG)
+    # all_done: partial results are kept and what is missing is marked. The gate then fails the run.
+    leaderboard = box("leaderboard", trigger_rule="all_done")
+
+    resolve_run() >> [*metadata.values(), *manifests.values()]
+    chain(list(manifests.values()), list(fused.values()))
+    list(manifests.values()) >> modalities
+
+    for strategy in Strategy:
+        for horizon in Horizon:
+            with TaskGroup(f"{strategy}_{horizon}d", tooltip=f"{strategy}, {horizon} days after publication"):
+                split = box("build_split", strategy, horizon)
+                publish = box("publish_snapshot", strategy, horizon, trigger_rule="none_failed_min_one_success")
+                split >> [training_task(strategy, horizon, family) for family in Family] >> publish
+            [metadata[horizon], fused[strategy], modalities] >> split
+            publish >> leaderboard
+
+    leaderboard >> box("gate")
+
+
+clipfarm_training()

@@ -1,0 +1,151 @@
+"""Runs one step inside an Airflow task: settings and session in, record out, errors told apart.
+
+Airflow puts this folder on ``sys.path`` of every process, so a task body imports it by its bare name. It is no plugin
+and is listed in ``.airflowignore``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
+
+from clipfarm_tasks.config import Settings
+from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
+from clipfarm_tasks.errors import ClipfarmError, ConfigError, TransientError
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.form import from_form
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clipfarm_tasks.config import Frozen
+    from clipfarm_tasks.storage import Store
+
+CONNECTION_ID = "clipfarm_s3"
+
+log = logging.getLogger(__name__)
+
+
+def resolve(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Run ``resolve_run`` from a task's context.
+
+    Returns:
+        The JSON form of the `RunRecord`.
+
+    Raises:
+        AirflowFailException: the params, the settings or the inputs are wrong; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    from clipfarm_tasks.steps.resolve_run import resolve_run
+
+    # A run triggered by hand or by an asset may have no logical date, and then the context has no such key at all.
+    as_of = context.get("logical_date") or context["dag_run"].run_after
+    try:
+        store, _ = _open()
+        record = resolve_run(store, from_form(context["params"]), context["run_id"], as_of.isoformat())
+        return _as_xcom("resolve_run", record)
+    except ClipfarmError as error:
+        _raise_for_airflow(error)
+
+
+def run_step(
+    name: str,
+    run: Mapping[str, Any] | None,
+    strategy: str | None = None,
+    horizon: int | None = None,
+    family: str | None = None,
+) -> dict[str, Any]:
+    """Run any step but ``resolve_run``.
+
+    Args:
+        name: step, e.g. ``train``.
+        run: JSON form of the `RunRecord`; None or empty when ``resolve_run`` left none.
+        strategy: fusion strategy the task is for, if any.
+        horizon: days the task is for, if any.
+        family: model family the task is for, if any.
+
+    Returns:
+        The JSON form of the step's record, below `RECORD_LIMIT_BYTES`.
+
+    Raises:
+        AirflowSkipException: the run does not ask for this combination.
+        AirflowFailException: a setting or the input is wrong; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    if not run:
+        raise AirflowFailException(
+            f"{name}: expected the record of a resolved run, got none: resolve_run did not finish. "
+            "Fix what its log says and clear it; everything after it runs again"
+        )
+    record = RunRecord.model_validate(run)
+    wanted = (
+        Strategy(strategy) if strategy is not None else None,
+        Horizon(horizon) if horizon is not None else None,
+        Family(family) if family is not None else None,
+    )
+    if not record.requests(*wanted):
+        asked = f"strategy={strategy} horizon={horizon} family={family}"
+        raise AirflowSkipException(f"run {record.run_id} does not ask for {asked}")
+
+    from clipfarm_tasks.steps.catalog import execute
+
+    try:
+        store, settings = _open()
+        return _as_xcom(name, execute(name, store, settings, record.run_id, *wanted))
+    except ClipfarmError as error:
+        _raise_for_airflow(error)
+
+
+def _open() -> tuple[Store, Settings]:
+    """Open the bucket with the credentials, endpoint and region of the connection.
+
+    The session keeps its credentials fresh (roles, web identity), so it travels on instead of a key pair.
+    """
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    from clipfarm_tasks.storage import open_store
+
+    settings = Settings.from_environment()
+    hook = AwsBaseHook(aws_conn_id=CONNECTION_ID, client_type="s3")
+    try:
+        # The hook itself would only warn, and go on with whatever credentials the machine has.
+        hook.get_connection(CONNECTION_ID)
+    except AirflowNotFoundException as error:
+        raise ConfigError(
+            f"expected an Airflow connection {CONNECTION_ID!r} of type aws, got none. Create it under Admin > "
+            f"Connections or set AIRFLOW_CONN_{CONNECTION_ID.upper()}; without key pair it uses the machine's own role"
+        ) from error
+    session = hook.get_session()
+    settings = settings.model_copy(
+        update={
+            "endpoint_url": hook.conn_config.get_service_endpoint_url("s3") or settings.endpoint_url,
+            "region": session.region_name or settings.region,
+        }
+    )
+    return open_store(settings, session), settings
+
+
+def _as_xcom(name: str, record: Frozen) -> dict[str, Any]:
+    content = record.model_dump(mode="json")
+    size = len(json.dumps(content).encode())
+    if size > RECORD_LIMIT_BYTES:
+        raise AirflowFailException(
+            f"{name}: expected a record of at most {RECORD_LIMIT_BYTES} bytes, got {size}, in {type(record).__name__}"
+        )
+    log.info("%s: record of %d bytes handed on", name, size)
+    return content
+
+
+def _raise_for_airflow(error: ClipfarmError) -> NoReturn:
+    """Tell Airflow whether to retry; any other exception is unexpected, keeps its traceback and is retried."""
+    if isinstance(error, TransientError):
+        raise AirflowException(str(error)) from error
+    raise AirflowFailException(str(error)) from error

@@ -1,0 +1,125 @@
+"""The graph, compared with one written down by hand, and what holds for each of its tasks."""
+
+from datetime import timedelta
+
+STRATEGIES = ("concat", "sum_pool", "max_pool")
+DAYS = ("7d", "30d")
+FAMILIES = ("concat_mlp", "gated_fusion_mlp", "ridge", "gbdt")
+PAIRS = tuple(f"{strategy}_{days}" for strategy in STRATEGIES for days in DAYS)
+
+
+def expected_edges():
+    edges = set()
+    for days in DAYS:
+        edges.add(("resolve_run", f"filter_metadata_{days}"))
+    for strategy in STRATEGIES:
+        edges.add(("resolve_run", f"resolve_manifest_{strategy}"))
+        edges.add((f"resolve_manifest_{strategy}", f"reconstruct_fused_{strategy}"))
+        edges.add((f"resolve_manifest_{strategy}", "reconstruct_modalities"))
+        for days in DAYS:
+            pair = f"{strategy}_{days}"
+            edges.add((f"filter_metadata_{days}", f"{pair}.build_split"))
+            edges.add((f"reconstruct_fused_{strategy}", f"{pair}.build_split"))
+            edges.add(("reconstruct_modalities", f"{pair}.build_split"))
+            for family in FAMILIES:
+                edges.add((f"{pair}.build_split", f"{pair}.train_{family}"))
+                edges.add((f"{pair}.train_{family}", f"{pair}.publish_snapshot"))
+            edges.add((f"{pair}.publish_snapshot", "leaderboard"))
+    edges.add(("leaderboard", "gate"))
+    return edges
+
+
+def test_only_the_training_dag_and_no_import_errors(bag):
+    assert bag.import_errors == {}
+    assert list(bag.dags) == ["clipfarm_training"]
+
+
+def test_edges_are_exactly_those(dag):
+    edges = {(upstream, task.task_id) for task in dag.tasks for upstream in task.upstream_task_ids}
+    assert edges == expected_edges()
+
+
+def test_48_tasks_with_readable_ids(dag):
+    assert set(dag.task_ids) == {task for edge in expected_edges() for task in edge}
+    assert len(dag.task_ids) == 48
+
+
+def test_a_failed_gate_fails_the_run(dag):
+    assert [task.task_id for task in dag.leaves] == ["gate"]
+    assert dag.get_task("gate").trigger_rule == "all_success"
+
+
+def test_trigger_rules(dag):
+    special = {task.task_id: str(task.trigger_rule.value) for task in dag.tasks if task.trigger_rule != "all_success"}
+    publish = {f"{pair}.publish_snapshot": "none_failed_min_one_success" for pair in PAIRS}
+    assert special == publish | {"reconstruct_modalities": "all_done", "leaderboard": "all_done"}
+
+
+def test_schedule(dag):
+    assert dag.timetable.expression == "0 0 * * *"
+    assert str(dag.timetable.timezone) in {"UTC", "Timezone('UTC')"}
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
+    assert dag.dagrun_timeout <= timedelta(days=1)
+    assert dag.tags == {"clipfarm", "training"}
+
+
+def test_docstring_is_the_runbook(dag):
+    for topic in ("Inputs", "Outputs", "Running it again is safe", "When it fails"):
+        assert topic in dag.doc_md
+
+
+def test_every_task_retries_with_backoff_ends_and_has_an_owner(dag):
+    checked = 0
+    for task in dag.tasks:
+        assert task.retries >= 1, task.task_id
+        assert task.retry_delay > timedelta(0), task.task_id
+        assert task.retry_exponential_backoff > 1, task.task_id
+        assert task.execution_timeout is not None, task.task_id
+        assert task.execution_timeout < dag.dagrun_timeout, task.task_id
+        assert task.owner == "clipfarm", task.task_id
+        assert task.doc_md, task.task_id
+        assert not task.depends_on_past, task.task_id
+        checked += 1
+    assert checked == 48
+
+
+def test_a_record_is_one_xcom(dag):
+    assert [task.task_id for task in dag.tasks if task.multiple_outputs] == []
+
+
+def test_each_box_does_what_its_id_says(dag):
+    checked = 0
+    for task in dag.tasks:
+        if task.task_id == "resolve_run":
+            continue
+        name, strategy, days, family = task.op_args
+        last = name if family is None else f"{name}_{family}"
+        expected = {
+            (True, True): f"{strategy}_{days}d.{last}",
+            (True, False): f"{last}_{strategy}",
+            (False, True): f"{last}_{days}d",
+            (False, False): last,
+        }[strategy is not None, days is not None]
+        assert task.task_id == expected
+        assert not task.op_kwargs
+        assert {type(part) for part in task.op_args} <= {str, int, type(None)}  # nothing that serialises as an object
+        checked += 1
+    assert checked == 47
+
+
+def test_every_pair_and_family_is_trained_once(dag):
+    jobs = [tuple(task.op_args[1:]) for task in dag.tasks if ".train_" in task.task_id]
+    assert sorted(jobs) == sorted((s, days, f) for s in STRATEGIES for days in (7, 30) for f in FAMILIES)
+
+
+def test_first_gated_job_starts_before_all_jobs_and_the_other_gated_jobs_last(dag):
+    weights = {task.task_id: task.priority_weight for task in dag.tasks}
+    trains = {task_id: weight for task_id, weight in weights.items() if ".train_" in task_id}
+    first = {f"concat_{days}.train_gated_fusion_mlp" for days in DAYS}
+    others = {task_id for task_id in trains if task_id.endswith("gated_fusion_mlp")} - first
+    rest = set(trains) - first - others
+    assert min(trains[t] for t in first) > max(trains[t] for t in rest)
+    assert max(trains[t] for t in others) < min(trains[t] for t in rest)
+    assert min(weights[t] for t in weights if t not in trains) > max(trains.values())
+    # Absolute, so that the weights compared above are the ones the scheduler sorts by.
+    assert {str(task.weight_rule) for task in dag.tasks} == {"absolute"}

@@ -1,0 +1,137 @@
+"""What becomes of every task, by Airflow's own rules, when steps fail or are not asked for."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+SCENARIO = pathlib.Path(__file__).parent / "scenario.py"
+SMALL = {"models": ["ridge", "gbdt"], "horizons": ["7"]}
+PARTIAL = SMALL | {"strategies": ["concat", "sum_pool"]}
+SCENARIOS = {
+    "all": {"conf": {}, "fail": {}},
+    "partial": {"conf": PARTIAL, "fail": {}},
+    "manifest missing": {"conf": PARTIAL, "fail": {"resolve_manifest:concat": "MissingObjectError"}},
+    "split and job failed": {
+        "conf": PARTIAL,
+        "fail": {"build_split:concat:7": "DataError", "train:sum_pool:7:ridge": "DataError"},
+    },
+    "not resolved": {"conf": SMALL, "fail": {"resolve_run": "ConfigError"}},
+    "wrong params": {"conf": {"train_ratio": 0.9, "strategie": ["concat"], "run_label": None}, "fail": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(root, tmp_path_factory):
+    import os
+
+    home = tmp_path_factory.mktemp("airflow")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    environment = kept | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": str(root),
+    }
+    done = subprocess.run(
+        [sys.executable, str(SCENARIO), json.dumps(SCENARIOS)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.rpartition("\n===\n")[2])
+
+
+def states(outcome, prefix):
+    return {name.removeprefix(prefix): state for name, state in outcome["states"].items() if name.startswith(prefix)}
+
+
+def test_everything_succeeds_without_a_logical_date(outcomes):
+    outcome = outcomes["all"]
+    assert set(outcome["states"].values()) == {"success"}
+    assert len(outcome["states"]) == 48
+    assert outcome["state"] == "success"
+    assert outcome["seen"]["as_of"] == "2026-03-01T04:30:00+00:00"
+    assert outcome["seen"]["source_run_id"] == outcome["run_id"]
+
+
+def test_one_small_xcom_per_task(outcomes):
+    xcoms = outcomes["all"]["xcoms"]
+    assert sorted(task for task, _, _ in xcoms) == sorted(outcomes["all"]["states"])
+    assert {key for _, key, _ in xcoms} == {"return_value"}
+
+
+def test_what_was_not_asked_for_is_skipped_and_the_rest_succeeds(outcomes):
+    outcome = outcomes["partial"]
+    asked = {"build_split": "success", "publish_snapshot": "success", "train_ridge": "success", "train_gbdt": "success"}
+    unasked = {"train_concat_mlp": "skipped", "train_gated_fusion_mlp": "skipped"}
+    assert states(outcome, "concat_7d.") == asked | unasked
+    assert states(outcome, "sum_pool_7d.") == asked | unasked
+    for pair in ("max_pool_7d.", "max_pool_30d.", "concat_30d."):
+        assert set(states(outcome, pair).values()) == {"skipped"}
+    assert outcome["states"]["resolve_manifest_max_pool"] == "skipped"
+    assert outcome["states"]["reconstruct_modalities"] == "success"
+    assert outcome["states"]["gate"] == "success"
+    assert outcome["state"] == "success"
+
+
+def test_a_missing_manifest_stops_its_strategy_only(outcomes):
+    outcome = outcomes["manifest missing"]
+    assert outcome["states"]["resolve_manifest_concat"] == "failed"
+    assert outcome["states"]["reconstruct_fused_concat"] == "upstream_failed"
+    assert set(states(outcome, "concat_7d.").values()) == {"upstream_failed"}
+    assert outcome["states"]["reconstruct_modalities"] == "success"
+    assert outcome["states"]["sum_pool_7d.publish_snapshot"] == "success"
+    assert outcome["states"]["leaderboard"] == "success"
+    assert outcome["states"]["gate"] == "failed"
+    assert outcome["state"] == "failed"
+
+
+def test_a_failed_split_stops_the_jobs_of_its_pair_only(outcomes):
+    outcome = outcomes["split and job failed"]
+    concat = states(outcome, "concat_7d.")
+    assert concat.pop("build_split") == "failed"
+    assert set(concat.values()) == {"upstream_failed"}
+    assert outcome["states"]["sum_pool_7d.build_split"] == "success"
+
+
+def test_a_failed_job_keeps_the_pair_unpublished_and_the_other_jobs(outcomes):
+    outcome = outcomes["split and job failed"]
+    assert outcome["states"]["sum_pool_7d.train_ridge"] == "failed"
+    assert outcome["states"]["sum_pool_7d.train_gbdt"] == "success"
+    assert outcome["states"]["sum_pool_7d.publish_snapshot"] == "upstream_failed"
+    assert (outcome["states"]["leaderboard"], outcome["states"]["gate"]) == ("success", "failed")
+
+
+def test_an_error_that_no_retry_can_heal_is_tried_once(outcomes):
+    for name in ("manifest missing", "split and job failed"):
+        failed = [task for task, state in outcomes[name]["states"].items() if state == "failed"]
+        assert len(failed) == len(SCENARIOS[name]["fail"]) + 1  # and the gate
+        assert {outcomes[name]["tries"][task] for task in failed} == {1}
+
+
+@pytest.mark.parametrize("name", ["not resolved", "wrong params"])
+def test_an_unresolved_run_starts_nothing(outcomes, name):
+    outcome = outcomes[name]
+    done = {task for task, state in outcome["states"].items() if state != "upstream_failed"}
+    # These two start whatever happened upstream: they end at once and say that there is no resolved run.
+    assert done == {"resolve_run", "reconstruct_modalities", "leaderboard"}
+    assert {outcome["states"][task] for task in done} == {"failed"}
+    assert {outcome["tries"][task] for task in done} == {1}
+    assert outcome["xcoms"] == []
+    assert outcome["state"] == "failed"
+
+
+def test_what_slips_through_the_form_reaches_resolve_run(outcomes):
+    params = outcomes["wrong params"]["seen"]["params"]
+    assert params["strategie"] == ["concat"]
+    assert params["train_ratio"] == 0.9
+    assert "run_label" not in params

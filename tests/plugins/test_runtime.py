@@ -1,0 +1,216 @@
+"""What a task body does around a step: skip, settings and session, errors, record."""
+
+import json
+import sys
+import types
+from datetime import UTC, datetime
+
+import clipfarm_runtime
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from pydantic import ValidationError
+
+from clipfarm_tasks import errors
+from clipfarm_tasks.config import Frozen, Settings
+from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, GateRecord, RunRecord
+from clipfarm_tasks.families import Family, Horizon, Strategy
+
+RUN = RunRecord(
+    run_id="a-run",
+    config_key="clipfarm/runs/run_id=a-run/config.json",
+    digest="0" * 64,
+    strategies=(Strategy.CONCAT,),
+    horizons=(Horizon.D7,),
+    models=(Family.RIDGE,),
+)
+RUN_JSON = json.loads(json.dumps(RUN.model_dump(mode="json")))
+RECORD = GateRecord(jobs=1, leaderboard_key="clipfarm/models/snapshots/run_id=a-run/comparison/")
+
+
+class Calls(list):
+    """Arguments of each call of a step."""
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Steps that answer or raise what `outcome` says, and a store that is only a name."""
+    calls = Calls()
+    calls.outcome = RECORD
+
+    def answer(*arguments):
+        calls.append(arguments)
+        if isinstance(calls.outcome, Exception):
+            raise calls.outcome
+        return calls.outcome
+
+    for module, name in (("catalog", "execute"), ("resolve_run", "resolve_run")):
+        fake = types.ModuleType(module)
+        setattr(fake, name, answer)
+        monkeypatch.setitem(sys.modules, f"clipfarm_tasks.steps.{module}", fake)
+    monkeypatch.setattr(clipfarm_runtime, "_open", lambda: ("the store", "the settings"))
+    return calls
+
+
+def context(**changes):
+    dag_run = types.SimpleNamespace(run_after=datetime(2026, 3, 2, 1, tzinfo=UTC))
+    return {"params": {"seed": 7}, "run_id": "manual__1", "dag_run": dag_run} | changes
+
+
+def test_passes_the_combination_as_the_closed_sets(steps):
+    answer = clipfarm_runtime.run_step("train", RUN_JSON, "concat", 7, "ridge")
+    assert steps == [("train", "the store", "the settings", "a-run", Strategy.CONCAT, Horizon.D7, Family.RIDGE)]
+    assert [type(part) for part in steps[0][4:]] == [Strategy, Horizon, Family]
+    assert answer == {"jobs": 1, "leaderboard_key": RECORD.leaderboard_key}
+
+
+def test_record_survives_json(steps):
+    steps.outcome = RUN
+    answer = clipfarm_runtime.run_step("gate", RUN_JSON)
+    assert RunRecord.model_validate(json.loads(json.dumps(answer))) == RUN
+    assert type(answer) is dict
+
+
+@pytest.mark.parametrize(
+    "combination", [("sum_pool",), ("concat", 30), ("concat", 7, "gbdt"), (None, 30), (None, None, "concat_mlp")]
+)
+def test_skips_what_the_run_does_not_ask_for(steps, combination):
+    with pytest.raises(AirflowSkipException, match="run a-run does not ask for strategy="):
+        clipfarm_runtime.run_step("train", RUN_JSON, *combination)
+    assert steps == []
+
+
+@pytest.mark.parametrize("combination", [(), ("concat",), (None, 7), ("concat", 7), ("concat", 7, "ridge")])
+def test_runs_what_the_run_asks_for(steps, combination):
+    clipfarm_runtime.run_step("any", RUN_JSON, *combination)
+    assert len(steps) == 1
+
+
+@pytest.mark.parametrize("nothing", [None, {}, []])
+def test_without_a_resolved_run_fails_at_once_with_a_sentence(steps, nothing):
+    with pytest.raises(AirflowFailException, match="leaderboard: expected the record of a resolved run, got none"):
+        clipfarm_runtime.run_step("leaderboard", nothing)
+    assert steps == []
+
+
+@pytest.mark.parametrize(
+    "kind", [errors.ConfigError, errors.DataError, errors.MissingObjectError, errors.ChangedObjectError]
+)
+@pytest.mark.parametrize("call", ["step", "resolve"])
+def test_errors_that_need_a_person_are_never_retried(steps, kind, call):
+    steps.outcome = kind("expected 12 rows, got 3, in s3://bucket/key")
+    with pytest.raises(AirflowFailException, match=r"^expected 12 rows, got 3, in s3://bucket/key$") as caught:
+        clipfarm_runtime.resolve(context()) if call == "resolve" else clipfarm_runtime.run_step("gate", RUN_JSON)
+    assert caught.value.__cause__ is steps.outcome
+
+
+@pytest.mark.parametrize("call", ["step", "resolve"])
+def test_transient_errors_are_retried(steps, call):
+    steps.outcome = errors.TransientError("503 SlowDown, in s3://bucket/key")
+    with pytest.raises(AirflowException, match="503 SlowDown") as caught:
+        clipfarm_runtime.resolve(context()) if call == "resolve" else clipfarm_runtime.run_step("gate", RUN_JSON)
+    assert not isinstance(caught.value, AirflowFailException | AirflowSkipException)
+
+
+def test_unexpected_errors_pass_through_untouched(steps):
+    steps.outcome = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        clipfarm_runtime.run_step("gate", RUN_JSON)
+
+
+@pytest.mark.parametrize(("extra", "fits"), [(0, True), (1, False)])
+def test_record_limit(steps, extra, fits):
+    class Wide(Frozen):
+        text: str
+
+    steps.outcome = Wide(text="x" * (RECORD_LIMIT_BYTES - len('{"text": ""}') + extra))
+    if fits:
+        assert clipfarm_runtime.run_step("gate", RUN_JSON)["text"]
+        return
+    with pytest.raises(AirflowFailException, match="at most 2048 bytes, got 2049, in Wide"):
+        clipfarm_runtime.run_step("gate", RUN_JSON)
+
+
+def test_resolve_takes_the_logical_date(steps):
+    steps.outcome = RUN
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    assert clipfarm_runtime.resolve(context(logical_date=day)) == RUN_JSON
+    assert steps == [("the store", {"seed": 7}, "manual__1", "2026-03-01T00:00:00+00:00")]
+
+
+@pytest.mark.parametrize("changes", [{}, {"logical_date": None}])
+def test_resolve_takes_run_after_where_there_is_no_logical_date(steps, changes):
+    clipfarm_runtime.resolve(context(**changes))
+    assert steps[0][3] == "2026-03-02T01:00:00+00:00"
+
+
+def test_resolve_hears_an_emptied_text_field_as_not_given(steps):
+    clipfarm_runtime.resolve(context(params={"run_label": None, "seed": None, "other": None}))
+    assert steps[0][1] == {"seed": None, "other": None}
+
+
+def test_a_broken_record_of_the_run_is_an_error(steps):
+    with pytest.raises(ValidationError, match="digest"):
+        clipfarm_runtime.run_step("gate", {name: value for name, value in RUN_JSON.items() if name != "digest"})
+
+
+# The connection.
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Arguments that the store was opened with."""
+    calls = []
+
+    def open_store(settings, session=None):
+        calls.append((settings, session))
+        return "the store"
+
+    fake = types.ModuleType("storage")
+    fake.open_store = open_store
+    monkeypatch.setitem(sys.modules, "clipfarm_tasks.storage", fake)
+    for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLIPFARM_BUCKET", "a-bucket")
+    return calls
+
+
+def connection(**parts):
+    return json.dumps({"conn_type": "aws"} | parts)
+
+
+def test_session_endpoint_and_region_come_from_the_connection(opened, monkeypatch):
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_CLIPFARM_S3",
+        connection(
+            login="a-key", password="a-secret", extra={"endpoint_url": "http://s3.test:1", "region_name": "eu-north-1"}
+        ),
+    )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.test")
+    store, settings = clipfarm_runtime._open()
+    assert store == "the store"
+    assert settings == Settings(bucket="a-bucket", endpoint_url="http://s3.test:1", region="eu-north-1")
+    ((seen, session),) = opened
+    assert seen == settings
+    assert session.get_credentials().access_key == "a-key"
+    assert session.get_credentials().secret_key == "a-secret"
+
+
+def test_environment_fills_what_the_connection_leaves_out(opened, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_CONN_CLIPFARM_S3", connection(login="a-key", password="a-secret"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.test")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    _, settings = clipfarm_runtime._open()
+    assert (settings.endpoint_url, settings.region) == ("http://elsewhere.test", "eu-west-3")
+
+
+def test_a_missing_connection_is_a_clear_sentence_and_never_retried(opened, monkeypatch):
+    monkeypatch.delenv("AIRFLOW_CONN_CLIPFARM_S3", raising=False)
+    with pytest.raises(errors.ConfigError, match="expected an Airflow connection 'clipfarm_s3' of type aws, got none"):
+        clipfarm_runtime._open()
+    assert opened == []
+
+
+def test_a_missing_bucket_setting_names_the_variable(opened, monkeypatch):
+    monkeypatch.delenv("CLIPFARM_BUCKET")
+    with pytest.raises(errors.ConfigError, match="CLIPFARM_BUCKET"):
+        clipfarm_runtime._open()

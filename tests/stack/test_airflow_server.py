@@ -1,0 +1,120 @@
+"""A real Airflow with a DAG of the test's own: started, driven over REST, stopped in the middle of a task."""
+
+import time
+
+import pytest
+from rich.console import Console
+
+from clipfarm_tasks.stack.airflow_server import AirflowServer
+from clipfarm_tasks.stack.demo import follow
+from clipfarm_tasks.stack.errors import StackError
+from clipfarm_tasks.stack.progress import TaskProgress
+
+S3 = {
+    "CLIPFARM_BUCKET": "a-bucket",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "an-id",
+    "AWS_SECRET_ACCESS_KEY": "a-secret",
+    "AWS_REGION": "us-east-1",
+}
+DAG = """
+import os, subprocess, time
+from airflow.sdk import BaseHook, Param, dag, task
+from airflow.sdk.exceptions import AirflowFailException
+
+@dag(schedule="@daily", params={"fail": Param(False, type="boolean")})
+def sample():
+    @task
+    def see(params=None):
+        if params["fail"]:
+            raise AirflowFailException("expected a manifest, got none")
+        from clipfarm_tasks.families import Family
+        connection = BaseHook.get_connection("clipfarm_s3")
+        return {
+            "bucket": os.environ["CLIPFARM_BUCKET"],
+            "login": connection.login,
+            "password": connection.password,
+            "extra": connection.extra_dejson,
+            "threads": os.environ["OMP_NUM_THREADS"],
+            "families": len(Family),
+            "ambient": sorted(name for name in os.environ if name.startswith("AWS_")),
+        }
+
+    @task
+    def linger():
+        subprocess.run(["sleep", "300"], check=True)
+
+    see() >> linger()
+
+sample()
+"""
+
+
+@pytest.fixture
+def airflow(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of another account")
+    for name in ("dags", "plugins"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "dags" / "sample.py").write_text(DAG)
+    overrides = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"}
+    return AirflowServer(tmp_path / "home", S3, tmp_path / "dags", tmp_path / "plugins", overrides)
+
+
+@pytest.mark.integration
+def test_runs_a_dag_tells_why_a_task_failed_and_leaves_nothing_running(airflow, capsys):
+    with airflow, airflow.client() as client:
+        client.wait_for_dag("sample", 60)
+        client.unpause("sample")
+
+        run = client.trigger("sample")
+        deadline = time.monotonic() + 60
+        while {task.task_id: task.state for task in client.tasks("sample", run)}["linger"] != "running":
+            assert time.monotonic() < deadline, client.tasks("sample", run)
+            time.sleep(0.5)
+        assert client.returned("sample", run, "see") == {
+            "bucket": "a-bucket",
+            "login": "an-id",
+            "password": "a-secret",
+            "extra": {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1"},
+            "threads": "1",
+            "families": 4,
+            "ambient": ["AWS_EC2_METADATA_DISABLED"],
+        }
+
+        failing = client.trigger("sample", {"fail": True})
+        with (
+            pytest.raises(
+                StackError, match=r"^task see failed at try 1:\nAirflowFailException: expected a manifest, got"
+            ),
+            TaskProgress(Console()) as progress,
+        ):
+            follow(client, "sample", failing, progress, airflow.require_running, 60)
+        assert "see: failed" in capsys.readouterr().out
+
+        deadline = time.monotonic() + 10
+        while not any(each.name() == "sleep" for each in members_of(airflow)):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        members = members_of(airflow)
+        addresses = {
+            connection.laddr.ip
+            for member in members
+            for connection in member.net_connections("inet")
+            if connection.status == "LISTEN"
+        }
+        assert addresses == {"127.0.0.1"}
+    assert len(members) >= 5
+    assert not [member for member in members if member.is_running()]
+
+
+def members_of(airflow):
+    return {member for server in airflow.servers for member in server.members()}
+
+
+def test_a_database_that_cannot_be_made_is_reported_with_the_log_and_nothing_starts(airflow, tmp_path):
+    (tmp_path / "home" / "airflow.db").mkdir(parents=True)
+    with pytest.raises(
+        StackError, match=r"expected airflow db migrate to succeed, got exit status 1; end of (.*\n)+.*unable"
+    ):
+        airflow.__enter__()
+    assert airflow.servers == ()

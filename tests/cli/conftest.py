@@ -1,0 +1,41 @@
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from clipfarm_tasks.config import Settings
+from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.storage import open_store
+
+
+@pytest.fixture(scope="session")
+def command(repository, s3_server, tmp_path_factory):
+    """Run ``python -m clipfarm_tasks`` in a process of its own: ``command(*arguments, **environment)``."""
+    home = tmp_path_factory.mktemp("home")
+
+    def call(*arguments, **environment):
+        env = os.environ | s3_server.environment() | {"PYTHONPATH": str(repository), "COLUMNS": "200"} | environment
+        return subprocess.run(
+            [sys.executable, "-m", "clipfarm_tasks", *arguments],
+            env={name: value for name, value in env.items() if value is not None},
+            cwd=home,  # nothing may depend on where it is started
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def sample_bucket(s3_server, s3_session):
+    """Name of a bucket with a sample of 60 videos."""
+    name = f"cli-{uuid.uuid4().hex[:12]}"
+    s3_server.client().create_bucket(Bucket=name)
+    settings = Settings.from_environment(s3_server.environment() | {"CLIPFARM_BUCKET": name})
+    write_sample(open_store(settings, s3_session), videos=60, width=16)
+    yield name
+    s3_server.client().delete_bucket(Bucket=name)

@@ -1,0 +1,336 @@
+"""The DAG under the real scheduler, on a real bucket, over Airflow's REST API: what a night and a bad night look like."""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.config import RunConfig, RunParams, Settings
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.graph import tasks_of
+from clipfarm_tasks.stack.airflow_client import FINISHED_RUN
+from clipfarm_tasks.stack.airflow_server import AirflowServer
+from clipfarm_tasks.stack.task_failure import explain
+
+pytestmark = pytest.mark.integration
+
+DAG_ID = "clipfarm_training"
+BUCKET = "scheduled"
+CODE = "scheduled-code"
+OVERRIDES = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False", "CLIPFARM_GIT_SHA": CODE}
+FULL = {"horizons": ["7"], "max_epochs": 2, "patience": 2, "projector_dim": 8, "run_label": "full"}
+AS_OPTIONS = ("--horizon", "7", "--max-epochs", "2", "--patience", "2", "--projector-dim", "8", "--run-label", "full")
+BROKEN = {"strategies": ["concat", "max_pool"], "horizons": ["7"], "models": ["ridge"]}
+WRONG = {"train_ratio": 0.9, "strategie": ["concat"], "horizons": ["7"]}
+LOST = "resolve_manifest_max_pool"
+REUSED = "concat_7d.train_ridge"
+DAY = Horizon(7)
+FULL_JOBS = [(strategy, DAY, family) for strategy in Strategy for family in Family]
+RUN_WITHIN_S = 180
+
+
+class Scheduled:
+    """A running Airflow on a bucket: starts runs, waits for their end, tells what became of their tasks."""
+
+    def __init__(self, airflow, client, s3):
+        self.airflow, self.client, self.s3 = airflow, client, s3
+        self.s3_client = s3.client()
+
+    def trigger(self, params):
+        return self.wait(self.client.trigger(DAG_ID, params))
+
+    def clear(self, run, task, *, downstream):
+        """What the button does."""
+        self.client._json(
+            "POST",
+            f"/api/v2/dags/{DAG_ID}/clearTaskInstances",
+            json={
+                "dry_run": False,
+                "dag_run_id": run,
+                "task_ids": [task],
+                "include_downstream": downstream,
+                "only_failed": False,
+                "reset_dag_runs": True,
+            },
+        )
+        return self.wait(run)
+
+    def wait(self, run):
+        deadline = time.monotonic() + RUN_WITHIN_S
+        while self.client.run_state(DAG_ID, run) not in FINISHED_RUN:
+            self.airflow.require_running()
+            assert time.monotonic() < deadline, f"{run}: {self.tasks(run)}"
+            time.sleep(0.5)
+        return run
+
+    def report(self, run):
+        """Airflow's own description of a run."""
+        return self.client._json("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{quote(run, safe='')}")
+
+    def tasks(self, run):
+        return {task.task_id: task for task in self.client.tasks(DAG_ID, run)}
+
+    def states(self, run):
+        return {name: task.state for name, task in self.tasks(run).items()}
+
+    def tries(self, run):
+        return {name: task.try_number for name, task in self.tasks(run).items()}
+
+    def returned(self, run, task):
+        return self.client.returned(DAG_ID, run, task)
+
+    def pipeline_run(self, run):
+        """The run's id in the bucket."""
+        return self.returned(run, "resolve_run")["run_id"]
+
+    def failure(self, run, task, try_number=1):
+        """What the log of a failed try says."""
+        return explain(self.client.log(DAG_ID, run, task, try_number))
+
+    def read(self, key):
+        return self.s3_client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+
+    def read_json(self, key):
+        return json.loads(self.read(key))
+
+    def objects(self, prefix):
+        """(ETag, time of writing) by key."""
+        pages = self.s3_client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        found = [item for page in pages for item in page.get("Contents", [])]
+        return {item["Key"]: (item["ETag"], item["LastModified"]) for item in found}
+
+    def comparison(self, pipeline_run):
+        return self.read_json(f"{keys.comparison(pipeline_run)}metrics_comparison.json")
+
+    def predictions(self, pipeline_run, strategy, horizon, family, part):
+        folder = keys.job_snapshot(pipeline_run, family, strategy, horizon)
+        return pd.read_parquet(io.BytesIO(self.read(f"{folder}predictions/{part}.parquet")))
+
+
+@pytest.fixture(scope="module")
+def scheduled(s3_server, s3_session, tmp_path_factory):
+    from clipfarm_tasks.sample import write_sample
+    from clipfarm_tasks.storage import open_store
+
+    s3_server.client().create_bucket(Bucket=BUCKET)
+    environment = s3_server.environment() | {"CLIPFARM_BUCKET": BUCKET}
+    write_sample(open_store(Settings.from_environment(environment), s3_session), videos=80, width=16)
+    with (
+        AirflowServer(tmp_path_factory.mktemp("airflow"), environment, overrides=OVERRIDES) as airflow,
+        airflow.client() as client,
+    ):
+        client.wait_for_dag(DAG_ID, 60)
+        client.unpause(DAG_ID)
+        yield Scheduled(airflow, client, s3_server)
+
+
+@pytest.fixture(scope="module")
+def full(scheduled):
+    """A run over all strategies and families, one horizon, triggered without a logical date."""
+    return scheduled.trigger(FULL)
+
+
+@pytest.fixture(scope="module")
+def by_hand(scheduled, full, repository):
+    """The same params from the command line, on the same bucket: (finished process, id of its run)."""
+    import os
+
+    environment = os.environ | scheduled.s3.environment() | {"CLIPFARM_BUCKET": BUCKET, "CLIPFARM_GIT_SHA": CODE}
+    command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "2", *AS_OPTIONS]
+    process = subprocess.run(
+        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return "by-hand"
+
+
+@pytest.fixture(scope="module")
+def cleared_job(scheduled, full, by_hand):
+    """(objects before, record) of a finished training task that was cleared alone."""
+    before = scheduled.objects(keys.snapshots_prefix(scheduled.pipeline_run(full)))
+    scheduled.clear(full, REUSED, downstream=False)
+    return before, scheduled.returned(full, REUSED)
+
+
+@pytest.fixture(scope="module")
+def red_box(scheduled, full, by_hand, cleared_job):
+    """A run while one strategy's manifest is missing: (run, states, tries, its id in the bucket)."""
+    key = keys.fused_manifest(Strategy.MAX_POOL)
+    manifest = scheduled.read(key)
+    scheduled.s3_client.delete_object(Bucket=BUCKET, Key=key)
+    run = scheduled.trigger(BROKEN)
+    scheduled.s3_client.put_object(Bucket=BUCKET, Key=key, Body=manifest)
+    return run, scheduled.states(run), scheduled.tries(run), scheduled.pipeline_run(run)
+
+
+@pytest.fixture(scope="module")
+def healed(scheduled, red_box):
+    """The same run cleared from resolve_run after the manifest came back."""
+    run, *_ = red_box
+    before = scheduled.objects(keys.snapshots_prefix(red_box[3]))
+    return scheduled.clear(run, "resolve_run", downstream=True), before
+
+
+@pytest.fixture(scope="module")
+def refused(scheduled, full):
+    return scheduled.trigger(WRONG)
+
+
+def test_the_run_succeeds_and_does_what_it_was_asked(scheduled, full):
+    assert scheduled.report(full)["state"] == "success"
+    asked = {task.id for task in tasks_of(RunParams.parse(FULL))} | {"resolve_run"}
+    states = scheduled.states(full)
+    assert len(states) == 48
+    assert {task for task, state in states.items() if state == "success"} == asked
+    assert {state for task, state in states.items() if task not in asked} == {"skipped"}
+
+
+def test_no_task_needed_a_second_try(scheduled, full):
+    tries = scheduled.tries(full)
+    assert {task: tried for task, tried in tries.items() if tried > 1 and task != REUSED} == {}
+
+
+def test_across_an_edge_goes_one_small_record(scheduled, full):
+    done = [task for task, state in scheduled.states(full).items() if state == "success"]
+    for task in done:
+        record = scheduled.returned(full, task)
+        assert len(json.dumps(record).encode()) < 2048, task
+        assert bulk(record) == [], task
+
+
+def bulk(value, where=""):
+    """Places in a record that hold a list of anything but the few names a person chose from."""
+    if isinstance(value, dict):
+        return [place for name, item in value.items() for place in bulk(item, f"{where}.{name}")]
+    if isinstance(value, list):
+        known = {*Strategy, *Family, *Horizon}
+        return [] if set(value) <= known else [where]
+    return [] if value is None or isinstance(value, str | int | float) else [where]
+
+
+def test_a_list_of_numbers_is_found_in_a_record():
+    assert bulk({"horizons": [7], "models": ["ridge"], "rows": 80}) == []
+    assert bulk({"inner": {"vector": [0.5, 0.25]}}) == [".inner.vector"]
+
+
+def test_the_leaderboard_lists_every_requested_job(scheduled, full):
+    document = scheduled.comparison(scheduled.pipeline_run(full))
+    listed = [(row["fusion_strategy"], row["target_horizon_days"], row["model"], row["status"]) for row in document["rows"]]
+    assert sorted(listed) == sorted((strategy, days, family, "ok") for strategy, days, family in FULL_JOBS)
+    assert document["missing_jobs"] == []
+    assert scheduled.returned(full, "leaderboard")["rows"] == scheduled.returned(full, "gate")["jobs"] == len(FULL_JOBS)
+
+
+def test_every_snapshot_is_what_its_marker_says(scheduled, full):
+    run_id = scheduled.pipeline_run(full)
+    jobs = [keys.job_snapshot(run_id, family, strategy, days) for strategy, days, family in FULL_JOBS]
+    folders = jobs + [keys.pair_snapshot(run_id, strategy, DAY) for strategy in Strategy]
+    written = scheduled.objects(keys.snapshots_prefix(run_id))
+    assert {key.removesuffix(keys.SUCCESS) for key in written if key.endswith(keys.SUCCESS)} == set(folders)
+    for folder in folders:
+        marker = scheduled.read_json(f"{folder}{keys.SUCCESS}")
+        present = {key.removeprefix(folder) for key in written if key.startswith(folder)} - {keys.SUCCESS}
+        assert present == set(marker["files"])
+        for name, entry in marker["files"].items():
+            body = scheduled.read(f"{folder}{name}")
+            assert (entry["size"], entry["sha256"]) == (len(body), hashlib.sha256(body).hexdigest()), f"{folder}{name}"
+        assert marker["digest"] == scheduled.returned(full, "resolve_run")["digest"]
+
+
+def test_the_record_of_resolve_run_and_the_config_agree(scheduled, full):
+    record = scheduled.returned(full, "resolve_run")
+    assert record["config_key"] == keys.run_config(record["run_id"])
+    config = RunConfig.model_validate_json(scheduled.read(record["config_key"]))
+    assert config.run_id == record["run_id"] == keys.safe_run_id(full)
+    assert config.params == RunParams.parse(FULL)
+    assert (record["strategies"], record["horizons"], record["models"]) == (list(Strategy), [7], list(Family))
+    assert config.digest == record["digest"] == RunConfig.digest_of(config.params, config.inputs, config.code)
+    assert (config.source_run_id, config.code.git_sha, config.supersedes) == (full, CODE, None)
+    head = scheduled.s3_client.head_object(Bucket=BUCKET, Key=keys.METADATA_CSV)
+    assert config.inputs.metadata.size == head["ContentLength"]
+
+
+def test_a_run_without_a_logical_date_is_as_of_the_time_it_was_due(scheduled, full):
+    report = scheduled.report(full)
+    assert report["logical_date"] is None
+    config = scheduled.read_json(scheduled.returned(full, "resolve_run")["config_key"])
+    assert pd.Timestamp(config["as_of"]) == pd.Timestamp(report["run_after"])
+
+
+def test_the_command_line_reaches_the_same_numbers(scheduled, full, by_hand):
+    run_id = scheduled.pipeline_run(full)
+    assert scheduled.read_json(keys.run_config(by_hand))["digest"] == scheduled.returned(full, "resolve_run")["digest"]
+    airflow, hand = (
+        {(row.pop("metrics_key").replace(name, "RUN")): row for row in scheduled.comparison(name)["rows"]}
+        for name in (run_id, by_hand)
+    )
+    assert len(airflow) == len(FULL_JOBS)
+    assert airflow == hand
+    for job in FULL_JOBS:
+        for part in ("val", "test"):
+            frames = [scheduled.predictions(name, *job, part) for name in (run_id, by_hand)]
+            pd.testing.assert_frame_equal(*frames, check_exact=True)
+
+
+def test_a_finished_job_that_is_cleared_is_reused(scheduled, full, cleared_job):
+    before, record = cleared_job
+    assert record["reused"] is True
+    assert scheduled.tries(full)[REUSED] == 2
+    assert scheduled.report(full)["state"] == "success"
+    assert before
+    assert scheduled.objects(keys.snapshots_prefix(scheduled.pipeline_run(full))) == before
+
+
+def test_a_missing_manifest_fails_its_task_at_the_first_try(scheduled, red_box):
+    run, states, tries, _ = red_box
+    assert (states[LOST], tries[LOST]) == ("failed", 1)
+    sentence = scheduled.failure(run, LOST)
+    assert f"s3://{BUCKET}/{keys.fused_manifest(Strategy.MAX_POOL)}" in sentence
+    assert states["max_pool_7d.publish_snapshot"] == "upstream_failed"
+
+
+def test_the_other_strategies_go_on_and_the_gate_is_red(scheduled, red_box):
+    run, states, tries, run_id = red_box
+    assert {task: state for task, state in states.items() if state == "failed"} == {LOST: "failed", "gate": "failed"}
+    assert tries["gate"] == 1
+    assert states["concat_7d.publish_snapshot"] == "success"
+    document = scheduled.comparison(run_id)
+    listed = {row["fusion_strategy"]: row["status"] for row in document["rows"]}
+    assert listed["concat"] == "ok"
+    assert listed.get("max_pool") != "ok"
+    assert document["missing_jobs_count"] == len(document["missing_jobs"]) == 1
+    assert "max_pool_7d.train_ridge" in scheduled.failure(run, "gate")
+
+
+def test_a_run_cleared_after_the_repair_is_a_new_run_with_a_suffix(scheduled, red_box, healed):
+    run, _, _, first = red_box
+    again, before = healed
+    record = scheduled.returned(again, "resolve_run")
+    assert record["run_id"] == f"{first}-{record['digest'][:8]}"
+    assert scheduled.read_json(record["config_key"])["supersedes"] == first
+    assert scheduled.report(run)["state"] == "success"
+    rows = scheduled.comparison(record["run_id"])["rows"]
+    assert {(row["fusion_strategy"], row["model"], row["status"]) for row in rows} == {
+        ("concat", "ridge", "ok"),
+        ("max_pool", "ridge", "ok"),
+    }
+    assert before
+    assert scheduled.objects(keys.snapshots_prefix(first) ) == before
+
+
+def test_wrong_params_are_refused_with_all_problems_at_once(scheduled, refused):
+    assert scheduled.report(refused)["state"] == "failed"
+    assert scheduled.states(refused)["resolve_run"] == "failed"
+    assert scheduled.tries(refused)["resolve_run"] == 1
+    sentence = scheduled.failure(refused, "resolve_run")
+    assert "run parameters: 2 problem(s)" in sentence
+    assert "strategie: Extra inputs are not permitted, got ['concat']" in sentence
+    assert "train_ratio + val_ratio + test_ratio must be 1, got 0.9 + 0.15 + 0.15 = 1.2" in sentence

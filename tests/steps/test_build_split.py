@@ -1,0 +1,104 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
+from clipfarm_tasks.families import Horizon, Modality, Strategy
+
+PAIR = (Strategy.CONCAT, Horizon.D7)
+
+
+def split(upstream, run, **params):
+    upstream.upload()
+    run.resolve(**params)
+    return run.splits()[PAIR]
+
+
+def test_manifest_holds_the_rows_of_all_three_sides(upstream, run):
+    upstream.metadata = upstream.metadata[upstream.metadata["video_id"] != "vid001"]
+    upstream.manifests[PAIR[0]].loc[2, "shard_idx"] = 99
+    del upstream.npy[upstream.key(Modality.AUDIO, 3)]
+    record = split(upstream, run)
+    frame = run.frame(record.key)
+    assert frame.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw"]
+    assert frame["video_id"].tolist() == [name for name in upstream.ids if name not in ("vid001", "vid002", "vid003")]
+    assert record.dropped == {"no_metadata": 1, "no_fused_vector": 1, "no_modality_vectors": 1}
+    views = upstream.metadata.set_index(["horizon_days", "video_id"])["horizon_view_count"][7][frame["video_id"]]
+    np.testing.assert_array_equal(frame["target_raw"], views)
+    np.testing.assert_allclose(frame["target_log"], np.log1p(views))
+    present = dict(zip(upstream.ids, upstream.present, strict=True))
+    assert frame["text_present"].tolist() == [int(present[name]) for name in frame["video_id"]]
+
+
+def test_parts_are_those_of_a_seeded_shuffle(upstream, run):
+    record = split(upstream, run, seed=5)
+    frame = run.frame(record.key)
+    order = np.random.default_rng(5).permutation(24)
+    expected = np.full(24, "test", dtype=object)
+    expected[order[:16]], expected[order[16:19]] = "train", "val"  # 70 % and 15 % of 24, whole rows
+    assert frame["split"].tolist() == expected.tolist()
+    assert (record.n_train, record.n_val, record.n_test) == (16, 3, 5)
+
+
+def test_same_seed_same_bytes_and_other_seed_other_split(upstream, run):
+    first = split(upstream, run, seed=5)
+    assert run.step("build_split", *PAIR) == first
+    assert split(upstream, run, seed=6).sha256 != first.sha256
+
+
+def test_chronological_split_tests_on_the_newest(upstream, run):
+    days = np.random.default_rng(2).permutation(24) + 1
+    upstream.metadata["captured_at"] = [f"2026-01-{day:02d}T00:00:00Z" for day in [*days, *days]]
+    frame = run.frame(split(upstream, run, split_strategy="chronological").key)
+    day = frame["video_id"].map(dict(zip(upstream.ids, days, strict=True)))
+    assert day[frame["split"] == "train"].max() < day[frame["split"] == "val"].min()
+    assert day[frame["split"] == "val"].max() < day[frame["split"] == "test"].min()
+
+
+def test_fewer_than_twelve_rows(upstream, run):
+    upstream.metadata = upstream.metadata[upstream.metadata["video_id"].isin(upstream.ids[:11])]
+    with pytest.raises(DataError, match="at least 12 rows to split, got 11, in concat, horizon 7 days, run run-1"):
+        split(upstream, run)
+
+
+def test_twelve_rows_are_enough(upstream, run):
+    upstream.metadata = upstream.metadata[upstream.metadata["video_id"].isin(upstream.ids[:12])]
+    record = split(upstream, run)
+    assert min(record.n_train, record.n_val, record.n_test) >= 1
+    assert record.n_train + record.n_val + record.n_test == 12
+
+
+def test_empty_join(upstream, run):
+    upstream.metadata["video_id"] = "other-" + upstream.metadata["video_id"]
+    with pytest.raises(
+        DataError, match="got none in common of 24 labelled, 24 fused and 24 modality ids, in concat, h"
+    ):
+        split(upstream, run)
+
+
+def test_ratios_that_do_not_sum_to_one_never_get_here(upstream, run):
+    upstream.upload()
+    with pytest.raises(ConfigError, match=r"must be 1, got 0.7 \+ 0.15 \+ 0.2 = 1.05"):
+        run.resolve(test_ratio=0.2)
+
+
+def test_order_of_upstream_rows_does_not_matter(upstream, run):
+    first = split(upstream, run)
+    upstream.metadata = upstream.metadata.sample(frac=1, random_state=1)
+    upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].sample(frac=1, random_state=2)
+    assert split(upstream, run).sha256 == first.sha256
+
+
+def test_needs_the_tasks_before_it(upstream, run):
+    upstream.upload()
+    run.resolve()
+    with pytest.raises(MissingObjectError, match="expected filter_metadata_7d to have finished, got no record at"):
+        run.step("build_split", *PAIR)
+
+
+def test_working_set_that_was_tampered_with_is_noticed(upstream, run, store):
+    split(upstream, run)
+    store.put(keys.filtered_metadata(run.id, Horizon.D7), pd.DataFrame({"video_id": ["a"]}).to_parquet())
+    with pytest.raises(DataError, match=r"expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}, in s3://.*horizon=7.parquet"):
+        run.step("build_split", *PAIR)

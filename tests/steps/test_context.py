@@ -1,0 +1,110 @@
+"""The working set as a step sees it: exactly what the record describes, or a sentence that says what to do."""
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInputs, RunParams
+from clipfarm_tasks.contracts import GateRecord
+from clipfarm_tasks.errors import ChangedObjectError, DataError, MissingObjectError
+from clipfarm_tasks.families import Modality, Strategy
+from clipfarm_tasks.steps.context import StepContext, json_bytes, load_config, parquet_bytes
+
+pytestmark = pytest.mark.integration
+
+SCHEMA = {"video_dim": 5, "audio_dim": 4, "text_dim": 3, "fused_dim": 13, "mask_appended": True}
+
+
+@pytest.fixture
+def context(store):
+    """A run whose first strategy has a schema.json and whose others have none."""
+    key = keys.fused_schema(Strategy.CONCAT)
+    body = json.dumps(SCHEMA).encode()
+    schema = PinnedObject(key=key, etag=store.put(key, body), size=len(body))
+    config = RunConfig(
+        run_id="run-1",
+        digest="d" * 64,
+        params=RunParams(),
+        inputs=RunInputs(
+            metadata=PinnedObject(key=keys.METADATA_CSV, etag='"0"', size=0),
+            manifests=dict.fromkeys(Strategy),
+            schemas={**dict.fromkeys(Strategy), Strategy.CONCAT: schema},
+        ),
+        code=CodeVersion(package="0", git_sha="unknown"),
+        table_versions={},
+        resolved_at="2026-01-01T00:00:00+00:00",
+        as_of="2026-01-01T00:00:00+00:00",
+        source_run_id="run-1",
+    )
+    return StepContext(store, store.settings, config)
+
+
+def test_a_frame_comes_back_as_it_was_written(context):
+    frame = pd.DataFrame({"video_id": ["b", "a"], "x": [1.5, np.nan], "country": ["DE", None]})
+    sha256 = context.put_frame("frame.parquet", frame)
+    assert sha256 == hashlib.sha256(context.store.get("frame.parquet")).hexdigest()
+    pd.testing.assert_frame_equal(context.frame("frame.parquet", sha256), frame)
+
+
+def test_a_frame_other_than_recorded_is_refused(context):
+    recorded = context.put_frame("frame.parquet", pd.DataFrame({"x": [1]}))
+    actual = context.put_frame("frame.parquet", pd.DataFrame({"x": [2]}))
+    uri = context.store.uri("frame.parquet")
+    with pytest.raises(DataError, match=rf"expected sha256 {recorded}, got {actual}, in {uri}: clear the task again"):
+        context.frame("frame.parquet", recorded)
+
+
+def test_a_frame_that_is_gone_is_a_missing_object(context):
+    with pytest.raises(MissingObjectError, match=r"expected an object at s3://.*/frame\.parquet, got none"):
+        context.frame("frame.parquet", "0" * 64)
+
+
+def test_a_record_of_a_task(context):
+    record = GateRecord(jobs=24, leaderboard_key="k")
+    context.store.put(keys.run_record("run-1", "gate"), record.model_dump_json().encode())
+    assert context.record(GateRecord, "gate") == record
+
+
+def test_a_task_that_has_not_finished_is_named(context):
+    uri = context.store.uri(keys.run_record("run-1", "gate"))
+    with pytest.raises(MissingObjectError, match=rf"expected gate to have finished, got no record at {uri}: run that"):
+        context.record(GateRecord, "gate")
+
+
+def test_the_config_of_a_run(context):
+    context.store.put(keys.run_config("run-1"), context.config.model_dump_json().encode())
+    loaded = load_config(context.store, "run-1")
+    assert loaded == context.config
+    assert (context.run_id, context.params) == ("run-1", loaded.params)
+
+
+def test_a_run_that_was_not_resolved_is_named(store):
+    with pytest.raises(
+        MissingObjectError, match=r"expected a resolved run 'nope', got no config at s3.*: run resolve_r"
+    ):
+        load_config(store, "nope")
+
+
+def test_declared_widths_are_those_of_the_pinned_schema(context):
+    schema = context.fused_schema(Strategy.CONCAT)
+    assert schema.fused_dim == 13
+    assert schema.modality_widths == {Modality.VIDEO: 5, Modality.AUDIO: 4, Modality.TEXT: 3}
+    assert context.fused_schema(Strategy.SUM_POOL) is None
+    context.store.put(keys.fused_schema(Strategy.CONCAT), json_bytes(SCHEMA | {"fused_dim": 99}))
+    with pytest.raises(ChangedObjectError, match=r"schema\.json as it was when the run was resolved"):
+        context.fused_schema(Strategy.CONCAT)
+
+
+def test_equal_frames_are_equal_bytes():
+    frame = pd.DataFrame({"x": [1, 2]}, index=[7, 3])
+    assert parquet_bytes(frame) == parquet_bytes(frame.reset_index(drop=True))
+
+
+def test_json_is_readable_and_refuses_what_json_does_not_have():
+    assert json_bytes({"b": 1, "a": [None]}) == b'{\n  "a": [\n    null\n  ],\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_bytes({"r2": float("nan")})

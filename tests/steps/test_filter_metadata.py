@@ -1,0 +1,94 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import ChangedObjectError, DataError
+from clipfarm_tasks.families import Horizon
+
+
+def test_keeps_the_latest_usable_row_of_each_video(upstream, run):
+    older = upstream.metadata.head(3).assign(captured_at="2026-03-01T00:00:00Z", horizon_view_count=1)
+    unlabelled = upstream.metadata.head(1).assign(video_id="vid900", horizon_view_count=np.nan)
+    upstream.metadata = pd.concat([upstream.metadata, older, unlabelled])
+    upstream.upload()
+    run.resolve()
+    record = run.step("filter_metadata", horizon=Horizon.D7)
+    frame = run.frame(record.key)
+    expected = upstream.metadata.iloc[:24].sort_values("video_id")
+    assert frame["video_id"].tolist() == expected["video_id"].tolist()
+    assert frame["target_raw"].tolist() == expected["horizon_view_count"].tolist()
+    np.testing.assert_allclose(frame["target_log"], np.log(expected["horizon_view_count"] + 1))
+    assert record.rows == 24
+    assert record.dropped == {"other_horizon": 24, "superseded_capture": 3, "missing_label": 1}
+    report = run.json(record.report_key)
+    assert report["rows_read"] == 52
+    assert report["dropped"] == record.dropped
+    assert report["features"]["excluded_leakage"] == ["horizon_days", "horizon_view_count", "view_count"]
+    assert not {"view_count", "horizon_view_count"} & set(frame.columns)
+
+
+def test_same_csv_gives_the_same_bytes(upstream, run):
+    upstream.upload()
+    run.resolve(horizons=[30])
+    records = [run.step("filter_metadata", horizon=Horizon.D30) for _ in range(2)]
+    assert records[0] == records[1]
+
+
+def test_overwritten_csv_is_refused(upstream, run, store):
+    upstream.upload()
+    run.resolve()
+    store.put(keys.METADATA_CSV, store.get(keys.METADATA_CSV) + b"vid000,late\n")
+    with pytest.raises(
+        ChangedObjectError, match=f"{keys.METADATA_CSV} as it was when the run was resolved, got another"
+    ):
+        run.step("filter_metadata", horizon=Horizon.D7)
+
+
+def test_no_rows_of_the_horizon(upstream, run):
+    upstream.metadata = upstream.metadata[upstream.metadata["horizon_days"] == 7]
+    upstream.upload()
+    run.resolve(horizons=[7, 30])
+    assert run.step("filter_metadata", horizon=Horizon.D7).rows == 24
+    with pytest.raises(DataError, match=rf"horizon_days = 30, got horizons \[7\], in s3://.*{keys.METADATA_CSV}"):
+        run.step("filter_metadata", horizon=Horizon.D30)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "got 0 bytes|got an empty|empty"),
+        (b"video_id,horizon_days,horizon_view_count\n", "got a header only"),
+        (b"video_id,horizon_days\nv,7\n", "got none named horizon_view_count"),
+        (b"video_id,horizon_days,horizon_view_count,video_id\n", "'video_id' repeated"),
+        (b"video_id,horizon_days,horizon_view_count\nv,7\n", "got 1 rows with another count"),
+        (b'video_id,horizon_days,horizon_view_count\n"v,7,1\n', "quoted field to be closed"),
+        (b"video_id,horizon_days,horizon_view_count\nv,seven,1\n", "horizon_days = 7, got horizons"),
+        (b"video_id,horizon_days,horizon_view_count\nv,7,many\n", "usable horizon_view_count, got none"),
+    ],
+)
+def test_unusable_csv_is_named_with_its_rule(upstream, run, body, message):
+    upstream.raw[keys.METADATA_CSV] = body
+    upstream.upload()
+    run.resolve()
+    with pytest.raises(DataError, match=message) as info:
+        run.step("filter_metadata", horizon=Horizon.D7)
+    assert keys.METADATA_CSV in str(info.value)
+
+
+def test_rough_csv_loads_what_the_rules_allow(upstream, run):
+    upstream.raw[keys.METADATA_CSV] = (
+        b"\xef\xbb\xbfvideo_id,horizon_days,horizon_view_count,captured_at,title,channel_country\r\n"
+        b'a,7,10,yesterday,"two\r\nlines, ""quoted""",US\r\n'
+        b"b,7,-5,2026-03-01,\xff\xfe,\xff\r\n"
+        b"c,7\r\n"
+        b"d,7,ten,2026-03-01,x,US\r\n"
+    )
+    upstream.upload()
+    run.resolve()
+    record = run.step("filter_metadata", horizon=Horizon.D7)
+    frame = run.frame(record.key).set_index("video_id")
+    assert frame["target_raw"].to_dict() == {"a": 10.0, "b": 0.0}
+    assert frame["channel_country"].isna().to_dict() == {"a": False, "b": True}
+    assert record.dropped == {"ragged_row": 1, "unparsable_label": 1}
+    assert run.json(record.report_key)["unreadable"] == {"captured_at": 1, "channel_country": 1}

@@ -1,0 +1,61 @@
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import Family, Horizon, Strategy
+
+PAIR = (Strategy.CONCAT, Horizon.D7)
+
+
+@pytest.fixture
+def whole(upstream, run):
+    upstream.upload()
+    run.resolve(models=["ridge", "gbdt"])
+    run.whole()
+    return run
+
+
+def test_counts_the_requested_jobs(finished):
+    record = finished.step("gate")
+    assert (record.jobs, record.leaderboard_key) == (16, keys.comparison(finished.id))
+
+
+def test_missing_job_and_pair_are_named(upstream, run):
+    upstream.upload()
+    run.resolve(models=["ridge", "gbdt"])
+    run.splits()
+    run.step("train", *PAIR, Family.RIDGE)
+    run.step("leaderboard")
+    with pytest.raises(
+        DataError,
+        match="expected 3 snapshots .* got 1; missing: concat_7d.train_gbdt, concat_7d.publish_snapshot. What",
+    ):
+        run.step("gate")
+
+
+@pytest.mark.parametrize("name", ["predictions/test.parquet", "models/ridge.joblib", "metrics_summary.json"])
+def test_deleted_file_of_a_finished_job_is_noticed(whole, store, name):
+    assert whole.step("gate").jobs == 2
+    store.delete([keys.job_snapshot(whole.id, Family.RIDGE, *PAIR) + name])
+    with pytest.raises(DataError, match="got 2; missing: concat_7d.train_ridge"):
+        whole.step("gate")
+
+
+def test_deleted_marker_of_a_pair_is_noticed(whole, store):
+    store.delete([keys.pair_snapshot(whole.id, *PAIR) + keys.SUCCESS])
+    with pytest.raises(DataError, match="got 2; missing: concat_7d.publish_snapshot"):
+        whole.step("gate")
+
+
+def test_truncated_file_is_noticed(whole, store):
+    store.put(keys.job_snapshot(whole.id, Family.GBDT, *PAIR) + "leaderboard.csv", b"rank")
+    with pytest.raises(DataError, match="missing: concat_7d.train_gbdt"):
+        whole.step("gate")
+
+
+def test_snapshot_of_another_config_is_refused(whole, store):
+    key = keys.job_snapshot(whole.id, Family.GBDT, *PAIR) + keys.SUCCESS
+    digest = whole.record.digest
+    store.put(key, store.get(key).replace(digest.encode(), b"0" * 64))
+    with pytest.raises(DataError, match=f"expected config digest {digest}, got 0{{64}}, in s3://.*_SUCCESS"):
+        whole.step("gate")

@@ -1,0 +1,101 @@
+import csv
+import io
+import json
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.families import Family, Horizon, Strategy
+
+METRICS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
+COLUMNS = [
+    "model_family", "fusion_strategy", "target_horizon_days", "model",
+    *(f"val_{name}" for name in METRICS), *(f"test_{name}" for name in METRICS), "metrics_key", "status",
+]  # fmt: skip
+DOCUMENT = {
+    "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
+    "missing_jobs", "best_by_rank_metric", "best_by_mae_log", "rows",
+}  # fmt: skip
+
+
+def comparison(run):
+    return run.files(keys.comparison(run.id))
+
+
+def test_all_jobs_with_the_metrics_of_their_snapshots(finished):
+    files = comparison(finished)
+    assert set(files) == {"metrics_comparison.csv", "metrics_comparison.json", "best_by_mae_log.json"}
+    document = json.loads(files["metrics_comparison.json"])
+    assert set(document) == DOCUMENT
+    assert (document["rows_count"], document["missing_jobs_count"], document["missing_jobs"]) == (16, 0, [])
+    assert document["snapshot_prefix"] == keys.snapshots_prefix(finished.id)
+    rows = list(csv.DictReader(io.StringIO(files["metrics_comparison.csv"].decode())))
+    assert list(rows[0]) == COLUMNS
+    assert len({(row["model"], row["fusion_strategy"], row["target_horizon_days"]) for row in rows}) == 16
+    for row in rows:
+        summary = finished.json(row["metrics_key"])
+        assert summary["fusion_strategy"] == row["fusion_strategy"]
+        assert str(summary["target_horizon_days"]) == row["target_horizon_days"]
+        assert row["status"] == "ok"
+        for part in ("val", "test"):
+            assert {name: float(row[f"{part}_{name}"]) for name in METRICS} == summary["models"][row["model"]][part]
+
+
+def test_r2_is_ranked_descending(finished):
+    document = json.loads(comparison(finished)["metrics_comparison.json"])
+    assert document["rank_metric"] == "val_r2_log"
+    for days in (7, 30):
+        values = [row["val_r2_log"] for row in document["rows"] if row["target_horizon_days"] == days]
+        assert len(set(values)) > 1
+        assert values == sorted(values, reverse=True)
+        assert document["best_by_rank_metric"][str(days)]["val_r2_log"] == max(values)
+        errors = [row["val_mae_log"] for row in document["rows"] if row["target_horizon_days"] == days]
+        assert document["best_by_mae_log"][str(days)]["val_mae_log"] == min(errors)
+
+
+def test_best_by_mae_log_is_told_apart_too(finished):
+    files = comparison(finished)
+    alone, whole = (json.loads(files[name]) for name in ("best_by_mae_log.json", "metrics_comparison.json"))
+    assert alone["best_by_mae_log"] == whole["best_by_mae_log"]
+
+
+def test_missing_jobs_are_marked_and_finished_ones_kept(upstream, run):
+    """One strategy without a manifest: its jobs never run, the other's leaderboard stands."""
+    del upstream.manifests[Strategy.MAX_POOL]
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"])
+    run.step("filter_metadata", horizon=Horizon.D7)
+    for name in ("resolve_manifest", "reconstruct_fused"):
+        run.step(name, Strategy.CONCAT)
+    run.step("reconstruct_modalities")
+    pair = (Strategy.CONCAT, Horizon.D7)
+    run.step("build_split", *pair)
+    run.step("train", *pair, Family.RIDGE)
+    record = run.step("leaderboard")
+    assert (record.rows, record.missing) == (1, ("max_pool_7d.ridge",))
+    document = json.loads(comparison(run)["metrics_comparison.json"])
+    assert [(row["fusion_strategy"], row["status"]) for row in document["rows"]] == [
+        ("concat", "ok"),
+        ("max_pool", "missing"),
+    ]
+    assert document["rows"][1]["val_rmse_log"] is None
+    assert document["missing_jobs"] == ["max_pool_7d.ridge"]
+    rows = list(csv.DictReader(io.StringIO(comparison(run)["metrics_comparison.csv"].decode())))
+    assert rows[1]["val_rmse_log"] == ""
+
+
+def test_nothing_finished_is_a_leaderboard_too(upstream, run):
+    upstream.upload()
+    run.resolve()
+    record = run.step("leaderboard")
+    assert (record.rows, record.missing) == (0, ("concat_7d.ridge",))
+    document = json.loads(comparison(run)["metrics_comparison.json"])
+    assert document["best_by_rank_metric"] == {"7": None, "overall": None}
+
+
+def test_rewritten_as_more_jobs_finish(upstream, run):
+    upstream.upload()
+    run.resolve()
+    run.splits()
+    before = run.step("leaderboard")
+    run.step("train", Strategy.CONCAT, Horizon.D7, Family.RIDGE)
+    after = run.step("leaderboard")
+    assert (before.rows, after.rows, after.missing) == (0, 1, ())

@@ -1,0 +1,245 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.vector_tables import VectorTable
+
+CONCAT = Strategy.CONCAT
+FIRST, SECOND = (keys.fused_shard(CONCAT, date, 0) for date in ("2026-03-01", "2026-03-02"))
+
+
+def reconstruct(upstream, run, **params):
+    """Upload, then run up to and including reconstruct_fused."""
+    upstream.upload()
+    run.resolve(**params)
+    run.step("resolve_manifest", CONCAT)
+    return run.step("reconstruct_fused", CONCAT)
+
+
+def read(store, record, ids):
+    return VectorTable(store, record.key).read("vector", np.array(ids, dtype=object), record.version)
+
+
+def quarantine(run, table="fused_concat"):
+    return run.frame(keys.quarantine(run.id, table))
+
+
+def saved(array, *, pickle=False, order="C"):
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(array, order=order), allow_pickle=pickle)
+    return buffer.getvalue()
+
+
+def test_every_vector_is_the_one_upstream_wrote(upstream, run, store):
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined, record.table) == (24, {}, "fused_concat")
+    assert record.throughput.objects == 2
+    assert record.throughput.cached == 0
+    # Both shards are called part-0000: mixed up, half of the vectors would be those of other videos.
+    np.testing.assert_array_equal(read(store, record, upstream.ids), upstream.fused[CONCAT])
+    assert run.frame(record.rows_key)["video_id"].tolist() == upstream.ids
+    assert quarantine(run).columns.tolist() == ["video_id", "key", "reason", "detail"]
+    assert quarantine(run).empty
+
+
+def test_vectors_are_read_in_the_order_asked_for(upstream, run, store):
+    record = reconstruct(upstream, run)
+    order = np.random.default_rng(1).permutation(24)
+    np.testing.assert_array_equal(
+        read(store, record, [upstream.ids[row] for row in order]), upstream.fused[CONCAT][order]
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason", "detail"),
+    [
+        ("shard_idx", 12, "index_out_of_range", "expected shard_idx from 0 to 11, got 12"),
+        ("shard_idx", -1, "index_out_of_range", "expected shard_idx from 0 to 11, got -1"),
+        ("shard_idx", 4, "other_video", "expected the vector of vid003, got that of vid004"),
+        ("fused_key", "clipfarm/fused/concat/shards/date=2026-03-09/part-0000.npz", "missing_object", "got no object"),
+        ("fused_key", "clipfarm//fused/../x.npz", "missing_object", "got no object"),
+    ],
+)
+def test_manifest_row_that_points_elsewhere_is_quarantined(upstream, run, store, column, value, reason, detail):
+    upstream.manifests[CONCAT].loc[3, column] = value
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (23, {reason: 1})
+    listed = quarantine(run).iloc[0]
+    assert listed["video_id"] == "vid003"
+    assert listed["reason"] == reason
+    assert detail in listed["detail"]
+    assert listed["key"] == upstream.manifests[CONCAT].loc[3, "fused_key"]
+    kept = [video_id for video_id in upstream.ids if video_id != "vid003"]
+    assert run.frame(record.rows_key)["video_id"].tolist() == kept
+    np.testing.assert_array_equal(read(store, record, kept), np.delete(upstream.fused[CONCAT], 3, axis=0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_vector_that_is_not_finite_is_quarantined(upstream, run, value):
+    upstream.shards[FIRST]["vectors"][5, 2] = value
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (23, {"not_finite": 1})
+    assert quarantine(run)["video_id"].tolist() == ["vid005"]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4"])
+def test_other_float_types_are_converted(upstream, run, store, dtype):
+    upstream.shards[FIRST]["vectors"] = upstream.fused[CONCAT][:12].astype(dtype)
+    record = reconstruct(upstream, run)
+    vectors = read(store, record, upstream.ids)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors[:12], upstream.fused[CONCAT][:12].astype(dtype).astype("f4"))
+
+
+def test_fortran_order_is_read_right(upstream, run, store):
+    upstream.shards[FIRST]["vectors"] = np.asfortranarray(upstream.fused[CONCAT][:12])
+    record = reconstruct(upstream, run)
+    np.testing.assert_array_equal(read(store, record, upstream.ids), upstream.fused[CONCAT])
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty_object"),
+        (b"<Error>oops</Error>", "not_an_array"),
+        ("cut", "truncated"),
+        ("ids only", "missing_member"),
+    ],
+)
+def test_unusable_shard_costs_its_rows_only(upstream, run, body, reason):
+    if body == "cut":
+        buffer = io.BytesIO()
+        np.savez(buffer, **upstream.shards[SECOND])
+        body = buffer.getvalue()[:-200]
+    if body == "ids only":
+        del upstream.shards[SECOND]["vectors"]
+    else:
+        upstream.raw[SECOND] = body
+    record = reconstruct(upstream, run, max_quarantined_fraction=0.5)
+    assert (record.rows, record.quarantined) == (12, {reason: 12})
+    assert run.frame(record.rows_key)["video_id"].tolist() == upstream.ids[:12]
+    assert set(quarantine(run)["key"]) == {SECOND}
+
+
+@pytest.mark.parametrize("member", ["vectors", "video_ids"])
+def test_pickle_in_a_shard_is_never_loaded(upstream, run, tripwire, member):
+    array, unpickled = tripwire
+    upstream.shards[FIRST][member] = array
+    record = reconstruct(upstream, run, max_quarantined_fraction=0.5)
+    assert record.quarantined == {"object_array": 12}
+    assert not unpickled.exists()
+    np.load(io.BytesIO(saved(array, pickle=True)), allow_pickle=True)  # the tripwire works
+    assert unpickled.exists()
+
+
+def test_shard_of_another_width_is_quarantined(upstream, run):
+    upstream.shards[FIRST]["vectors"] = upstream.shards[FIRST]["vectors"][:, :-1]
+    record = reconstruct(upstream, run, max_quarantined_fraction=0.5)
+    assert record.quarantined == {"wrong_width": 12}
+    assert "expected vectors of shape (n, 13), got (12, 12)" in quarantine(run)["detail"][0]
+
+
+def test_without_a_schema_the_most_frequent_width_is_expected(upstream, run):
+    upstream.schemas[CONCAT] = None
+    upstream.manifests[CONCAT].loc[:3, "fused_dim"] = 99
+    assert reconstruct(upstream, run).rows == 24
+
+
+def test_malformed_schema_is_named(upstream, run):
+    upstream.schemas[CONCAT] |= {"fused_dim": -1}
+    with pytest.raises(DataError, match=r"fused_dim: Input should be greater.*in s3://.*schema.json"):
+        reconstruct(upstream, run)
+
+
+def test_too_many_quarantined_rows_fail_and_leave_the_list(upstream, run, store):
+    upstream.manifests[CONCAT].loc[:1, "shard_idx"] = 99
+    with pytest.raises(
+        DataError, match=r"max_quarantined_fraction = 0.05 .* got 2 of 24 \(index_out_of_range 2; first: vid00[01], "
+    ):
+        reconstruct(upstream, run)
+    assert quarantine(run)["video_id"].tolist() == ["vid000", "vid001"]
+    assert store.head(keys.run_record(run.id, "reconstruct_fused_concat")) is None
+
+
+def test_the_limit_itself_is_accepted(upstream, run):
+    upstream.manifests[CONCAT].loc[:1, "shard_idx"] = 99
+    assert reconstruct(upstream, run, max_quarantined_fraction=2 / 24).rows == 22
+
+
+def test_no_usable_vector_at_all(upstream, run):
+    upstream.manifests[CONCAT]["fused_key"] = "gone.npz"
+    with pytest.raises(
+        DataError, match="usable fused vectors for strategy concat, got none of 24 rows: missing_object"
+    ):
+        reconstruct(upstream, run, max_quarantined_fraction=1.0)
+
+
+def test_nothing_changed_nothing_fetched(upstream, run):
+    first = reconstruct(upstream, run)
+    run.resolve("run-2")
+    run.step("resolve_manifest", CONCAT)
+    second = run.step("reconstruct_fused", CONCAT)
+    assert second.throughput.objects == second.throughput.bytes == 0
+    assert second.throughput.cached == second.rows == 24
+    assert second.sha256 == first.sha256
+    assert second.rows_key != first.rows_key
+    assert second.version == first.version
+
+
+def test_only_shards_of_new_rows_are_fetched(upstream, run, store):
+    everything = upstream.manifests[CONCAT]
+    upstream.manifests[CONCAT] = everything.head(12)
+    first = reconstruct(upstream, run)
+    assert (first.rows, first.throughput.objects) == (12, 1)
+    upstream.manifests[CONCAT] = everything
+    second = reconstruct(upstream, run)
+    assert run.id != "run-1"
+    assert (second.rows, second.throughput.objects, second.throughput.cached) == (24, 1, 12)
+    np.testing.assert_array_equal(read(store, second, upstream.ids), upstream.fused[CONCAT])
+
+
+def test_recaptured_video_moves_to_its_new_shard(upstream, run, store):
+    first = reconstruct(upstream, run)
+    newer = keys.fused_shard(CONCAT, "2026-03-03", 0)
+    vector = np.full((1, 13), 7, dtype="f4")
+    upstream.shards[newer] = {"video_ids": np.array(["vid002"]), "vectors": vector, "captured_at": np.array(["x"])}
+    upstream.manifests[CONCAT].loc[2, ["fused_key", "shard_idx"]] = [newer, 0]
+    second = reconstruct(upstream, run)
+    assert second.throughput.objects == 1
+    np.testing.assert_array_equal(read(store, second, ["vid002"]), vector)
+    # The older version still answers as it did: a run trains on the version it is pinned to.
+    np.testing.assert_array_equal(read(store, first, ["vid002"]), upstream.fused[CONCAT][2:3])
+
+
+def test_another_width_replaces_the_table(upstream, run, store):
+    reconstruct(upstream, run)
+    wider = np.hstack([upstream.fused[CONCAT], upstream.fused[CONCAT][:, :1]])
+    for key, rows in ((FIRST, slice(0, 12)), (SECOND, slice(12, 24))):
+        upstream.shards[key]["vectors"] = wider[rows]
+    upstream.schemas[CONCAT] |= {"fused_dim": 14}
+    second = reconstruct(upstream, run)
+    assert (second.rows, second.throughput.objects) == (24, 2)
+    np.testing.assert_array_equal(read(store, second, upstream.ids), wider)
+
+
+def test_repeated_step_of_a_run_keeps_its_table_version(upstream, run):
+    """Else the jobs that are left would train on another version than the finished ones, and never make a pair."""
+    first = reconstruct(upstream, run)
+    run_id, record = run.id, run.record
+    added = upstream.manifests[CONCAT].iloc[-1:].assign(video_id="vid900", shard_idx=0, fused_key="extra.npz")
+    upstream.shards["extra.npz"] = {
+        "video_ids": np.array(["vid900"]),
+        "vectors": np.ones((1, 13), "f4"),
+        "captured_at": np.array(["x"]),
+    }
+    upstream.manifests[CONCAT] = pd.concat([upstream.manifests[CONCAT], added])
+    assert reconstruct(upstream, run).version > first.version
+    run.record = record
+    assert run.id == run_id
+    again = run.step("reconstruct_fused", CONCAT)
+    assert (again.version, again.sha256) == (first.version, first.sha256)

@@ -1,0 +1,283 @@
+import io
+
+import numpy as np
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import DataError, MissingObjectError
+from clipfarm_tasks.families import Modality, Strategy
+from clipfarm_tasks.vector_tables import VectorTable
+
+VIDEO, AUDIO, TEXT = Modality
+WITH_TEXT = 1  # a row of `upstream` that has text; every sixth, row 0 first, has none
+
+
+def reconstruct(upstream, run, **params):
+    """Upload, then run up to and including reconstruct_modalities."""
+    upstream.upload()
+    run.resolve(**params)
+    for strategy in run.record.strategies:
+        run.step("resolve_manifest", strategy)
+    return run.step("reconstruct_modalities")
+
+
+def read(store, record, modality, ids):
+    return VectorTable(store, record.key).read(str(modality), np.array(ids, dtype=object), record.version)
+
+
+def quarantine(run):
+    return run.frame(keys.quarantine(run.id, "modalities"))
+
+
+def text_present(run, record):
+    return run.frame(record.rows_key).set_index("video_id")["text_present"].to_dict()
+
+
+def test_every_vector_is_the_one_upstream_wrote(upstream, run, store):
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined, record.table) == (24, {}, "modalities")
+    assert record.throughput.objects == len(upstream.npy) == 24 + 24 + 20
+    for modality in Modality:
+        np.testing.assert_array_equal(read(store, record, modality, upstream.ids), upstream.vectors[modality])
+    assert text_present(run, record) == dict(zip(upstream.ids, upstream.present.astype(int), strict=True))
+
+
+def test_videos_of_all_strategies_share_the_table(upstream, run):
+    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(16)
+    upstream.manifests[Strategy.MAX_POOL] = upstream.manifests[Strategy.MAX_POOL].tail(16)
+    record = reconstruct(upstream, run, strategies=["concat", "max_pool"])
+    assert record.rows == 24
+    assert record.throughput.objects == len(upstream.npy)
+
+
+def test_missing_manifest_of_one_strategy_does_not_stop_the_others(upstream, run):
+    del upstream.manifests[Strategy.SUM_POOL]
+    upstream.upload()
+    run.resolve(strategies=["concat", "sum_pool"])
+    run.step("resolve_manifest", Strategy.CONCAT)
+    assert run.step("reconstruct_modalities").rows == 24
+
+
+def test_no_manifest_at_all(upstream, run):
+    upstream.upload()
+    run.resolve(strategies=["concat", "sum_pool"])
+    with pytest.raises(MissingObjectError, match="resolved manifest of one of concat, sum_pool, got none in run run-1"):
+        run.step("reconstruct_modalities")
+
+
+@pytest.mark.parametrize("modality", [VIDEO, AUDIO])
+def test_missing_video_or_audio_vector_quarantines_the_video(upstream, run, modality):
+    del upstream.npy[upstream.key(modality, 3)]
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (23, {"missing_object": 1})
+    listed = quarantine(run).iloc[0]
+    assert (listed["video_id"], listed["key"]) == ("vid003", upstream.key(modality, 3))
+    assert f"{modality} vector, got no object" in listed["detail"]
+
+
+def test_missing_text_vector_becomes_zeros_without_text(upstream, run, store):
+    del upstream.npy[upstream.key(TEXT, WITH_TEXT)]
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (24, {})
+    assert text_present(run, record)["vid001"] == 0
+    assert not read(store, record, TEXT, ["vid001"]).any()
+    np.testing.assert_array_equal(read(store, record, VIDEO, ["vid001"]), upstream.vectors[VIDEO][1:2])
+
+
+def test_text_object_that_the_manifest_denies_is_not_used(upstream, run, store):
+    upstream.npy[upstream.key(TEXT, 0)] = np.ones(5, "f4")
+    record = reconstruct(upstream, run)
+    assert text_present(run, record)["vid000"] == 0
+    assert not read(store, record, TEXT, ["vid000"]).any()
+
+
+@pytest.mark.parametrize("width", [3, 8])
+def test_text_of_another_width_is_padded_or_cut(upstream, run, store, width):
+    vector = np.arange(1, width + 1, dtype="f4")
+    upstream.npy[upstream.key(TEXT, WITH_TEXT)] = vector
+    record = reconstruct(upstream, run)
+    assert record.quarantined == {}
+    assert text_present(run, record)["vid001"] == 1
+    expected = {3: [1, 2, 3, 0, 0], 8: [1, 2, 3, 4, 5]}[width]
+    assert read(store, record, TEXT, ["vid001"]).tolist() == [expected]
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.array([1, 2, np.nan, 4, 5], "f4"), "not_finite"),
+        (np.array([1, 2, np.inf, 4, 5], "f4"), "not_finite"),
+        (np.ones((2, 5), "f4"), "wrong_shape"),
+        (np.array(["a"] * 5), "unsupported_type"),
+        (b"", "empty_object"),
+        (b"\x93NUMPY\x01\x00", "truncated"),
+        (b"<Error/>", "not_an_array"),
+    ],
+    ids=["nan", "inf", "matrix", "text", "empty", "truncated", "xml"],
+)
+def test_unusable_vector_quarantines_the_video(upstream, run, modality, value, reason):
+    upstream.npy[upstream.key(modality, WITH_TEXT)] = value
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (23, {reason: 1})
+    assert quarantine(run)[["video_id", "key"]].to_numpy().tolist() == [["vid001", upstream.key(modality, WITH_TEXT)]]
+
+
+@pytest.mark.parametrize("modality", [VIDEO, AUDIO])
+def test_video_or_audio_of_another_width_quarantines_the_video(upstream, run, modality):
+    upstream.npy[upstream.key(modality, 2)] = np.ones(9, "f4")
+    assert reconstruct(upstream, run).quarantined == {"wrong_width": 1}
+    assert f"expected {modality} width {upstream.widths[modality]}, got 9" in quarantine(run)["detail"][0]
+
+
+def test_pickled_vector_is_never_loaded(upstream, run, tripwire):
+    array, unpickled = tripwire
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    upstream.npy[upstream.key(VIDEO, 2)] = buffer.getvalue()
+    assert reconstruct(upstream, run).quarantined == {"object_array": 1}
+    assert not unpickled.exists()
+    np.load(io.BytesIO(buffer.getvalue()), allow_pickle=True)  # the tripwire works
+    assert unpickled.exists()
+
+
+def test_other_types_and_orders_are_converted(upstream, run, store):
+    vectors = upstream.vectors[VIDEO]
+    upstream.npy[upstream.key(VIDEO, 0)] = vectors[0].astype(np.float64)
+    upstream.npy[upstream.key(VIDEO, 1)] = vectors[1].astype(">f4")
+    upstream.npy[upstream.key(VIDEO, 2)] = np.asfortranarray(vectors[2:3])
+    upstream.npy[upstream.key(VIDEO, 3)] = np.arange(4, dtype=np.int16)
+    record = reconstruct(upstream, run)
+    expected = np.vstack([vectors[:3], np.arange(4, dtype="f4")])
+    np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids[:4]), expected)
+
+
+def test_too_many_unusable_videos_fail_and_leave_the_list(upstream, run):
+    for row in (2, 3):
+        del upstream.npy[upstream.key(AUDIO, row)]
+    with pytest.raises(DataError, match=r"max_quarantined_fraction = 0.05 .* got 2 of 24 \(missing_object 2; first: "):
+        reconstruct(upstream, run)
+    assert quarantine(run)["video_id"].tolist() == ["vid002", "vid003"]
+
+
+def test_no_usable_video_at_all(upstream, run):
+    upstream.npy = {}
+    with pytest.raises(
+        DataError, match="usable modality vectors, got none of 24 videos: .* video vector, got no object"
+    ):
+        reconstruct(upstream, run, max_quarantined_fraction=1.0)
+
+
+def test_no_text_at_all(upstream, run, store):
+    upstream.npy = {key: value for key, value in upstream.npy.items() if "/text/" not in key}
+    record = reconstruct(upstream, run)
+    assert record.rows == 24
+    assert set(text_present(run, record).values()) == {0}
+    assert read(store, record, TEXT, upstream.ids).shape == (24, 5)
+
+
+def test_nothing_changed_nothing_fetched(upstream, run, store):
+    first = reconstruct(upstream, run)
+    second = reconstruct(upstream, run, seed=1)
+    assert second.throughput.objects == second.throughput.bytes == 0
+    assert second.throughput.cached == second.rows == 24
+    assert second.version == first.version
+    # A fresh and a cached run list the same rows in the same bytes.
+    assert first.rows_key != second.rows_key
+    assert store.get(first.rows_key) == store.get(second.rows_key)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_changed_vector_is_fetched_again_and_no_other_video(upstream, run, store, modality):
+    first = reconstruct(upstream, run)
+    changed = upstream.vectors[modality][WITH_TEXT] + 1
+    upstream.npy[upstream.key(modality, WITH_TEXT)] = changed
+    second = reconstruct(upstream, run, seed=1)
+    assert second.throughput.cached == 23
+    assert second.throughput.objects == 3
+    np.testing.assert_array_equal(read(store, second, modality, ["vid001"]), [changed])
+    np.testing.assert_array_equal(read(store, first, modality, ["vid001"]), [upstream.vectors[modality][WITH_TEXT]])
+    assert store.get(first.rows_key) == store.get(second.rows_key)
+
+
+def test_text_that_arrives_later_flips_text_present(upstream, run, store):
+    late = upstream.npy.pop(upstream.key(TEXT, WITH_TEXT))
+    first = reconstruct(upstream, run)
+    upstream.npy[upstream.key(TEXT, WITH_TEXT)] = late
+    second = reconstruct(upstream, run, seed=1)
+    assert (text_present(run, first)["vid001"], text_present(run, second)["vid001"]) == (0, 1)
+    np.testing.assert_array_equal(read(store, second, TEXT, ["vid001"]), [late])
+
+
+def test_text_that_is_taken_back_flips_text_present(upstream, run, store):
+    first = reconstruct(upstream, run)
+    store.delete([upstream.key(TEXT, WITH_TEXT)])
+    del upstream.npy[upstream.key(TEXT, WITH_TEXT)]
+    second = reconstruct(upstream, run, seed=1)
+    assert (text_present(run, first)["vid001"], text_present(run, second)["vid001"]) == (1, 0)
+    assert not read(store, second, TEXT, ["vid001"]).any()
+
+
+def test_repaired_video_comes_back(upstream, run, store):
+    key = upstream.key(VIDEO, 2)
+    upstream.npy[key] = b""
+    assert reconstruct(upstream, run).rows == 23
+    upstream.npy[key] = upstream.vectors[VIDEO][2]
+    record = reconstruct(upstream, run, seed=1)
+    assert (record.rows, record.quarantined, record.throughput.cached) == (24, {}, 23)
+    np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), upstream.vectors[VIDEO])
+
+
+def test_declared_widths_that_change_replace_the_table(upstream, run, store):
+    reconstruct(upstream, run)
+    upstream.schemas[Strategy.CONCAT] |= {"audio_dim": 2}
+    for row in range(24):
+        upstream.npy[upstream.key(AUDIO, row)] = upstream.vectors[AUDIO][row, :2]
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.throughput.cached) == (24, 0)
+    np.testing.assert_array_equal(read(store, record, AUDIO, upstream.ids), upstream.vectors[AUDIO][:, :2])
+
+
+def test_without_a_schema_the_widths_are_those_of_the_vectors(upstream, run, store):
+    upstream.schemas[Strategy.CONCAT] = None
+    upstream.npy[upstream.key(VIDEO, 2)] = np.ones(9, "f4")
+    record = reconstruct(upstream, run)
+    assert record.quarantined == {"wrong_width": 1}
+    assert read(store, record, VIDEO, ["vid003"]).shape == (1, 4)
+
+
+def test_network_failure_never_becomes_a_smaller_data_set(upstream, run, store, monkeypatch):
+    upstream.upload()
+    run.resolve()
+    run.step("resolve_manifest", Strategy.CONCAT)
+
+    def broken(keys, concurrency=None):
+        raise TimeoutError("reset by peer")
+
+    monkeypatch.setattr(store, "get_many", broken)
+    with pytest.raises(TimeoutError):
+        run.step("reconstruct_modalities")
+    assert store.head(keys.run_record(run.id, "reconstruct_modalities")) is None
+    assert store.head(keys.vector_rows(run.id, "modalities")) is None
+
+
+def test_repeated_step_of_a_run_keeps_its_table_version(upstream, run):
+    """Else the jobs that are left would train on another version than the finished ones, and never make a pair."""
+    first, record = reconstruct(upstream, run), run.record
+    upstream.npy[upstream.key(VIDEO, 2)] = np.ones(4, "f4")
+    assert reconstruct(upstream, run, seed=1).version > first.version
+    run.record = record
+    again = run.step("reconstruct_modalities")
+    assert (again.version, again.sha256) == (first.version, first.sha256)
+
+
+def test_repeated_step_takes_in_a_strategy_that_came_back(upstream, run):
+    """A manifest that could not be read at first: its videos must not stay out for the rest of the run."""
+    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(20)
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"])
+    run.step("resolve_manifest", Strategy.CONCAT)
+    assert run.step("reconstruct_modalities").rows == 20
+    run.step("resolve_manifest", Strategy.MAX_POOL)
+    record = run.step("reconstruct_modalities")
+    assert (record.rows, record.throughput.cached) == (24, 20)

@@ -1,0 +1,137 @@
+import re
+
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import ConfigError, MissingObjectError
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.steps.context import load_config
+from clipfarm_tasks.steps.resolve_run import resolve_run
+from clipfarm_tasks.storage import open_store
+
+
+@pytest.fixture(autouse=True)
+def _uploaded(upstream):
+    upstream.upload()
+
+
+def test_config_pins_params_inputs_and_code(store, run):
+    record = run.resolve(seed=3)
+    config = load_config(store, record.run_id)
+    assert record.run_id == "run-1"
+    assert record.config_key == "clipfarm/runs/run_id=run-1/config.json"
+    assert (record.strategies, record.horizons, record.models) == ((Strategy.CONCAT,), (Horizon.D7,), (Family.RIDGE,))
+    assert record.digest == config.digest == config.digest_of(config.params, config.inputs, config.code)
+    assert config.params.seed == 3
+    for pinned in (config.inputs.metadata, config.inputs.manifests["concat"], config.inputs.schemas["concat"]):
+        head = store.head(pinned.key)
+        assert (pinned.etag, pinned.size) == (head.etag, head.size)
+    assert config.supersedes is None
+    assert config.as_of == config.resolved_at
+
+
+def test_same_params_and_inputs_reuse_the_run(store):
+    first = resolve_run(store, {"seed": 1}, "daily", "2026-11-22T00:00:00+00:00")
+    body = store.get(first.config_key)
+    again = resolve_run(store, {"seed": 1}, "daily", "2031-01-01T00:00:00+00:00")
+    assert again == first
+    assert store.get(first.config_key) == body
+
+
+def test_other_params_under_a_taken_id_become_a_new_run(store):
+    first = resolve_run(store, {"seed": 1}, "daily")
+    second = resolve_run(store, {"seed": 2}, "daily")
+    assert second.run_id == f"daily-{second.digest[:8]}"
+    assert load_config(store, second.run_id).supersedes == "daily"
+    assert load_config(store, first.run_id).params.seed == 1
+    assert resolve_run(store, {"seed": 2}, "daily") == second
+    assert resolve_run(store, {"seed": 1}, "daily") == first
+
+
+@pytest.mark.parametrize("key", [keys.METADATA_CSV, keys.fused_manifest("concat"), keys.fused_schema("concat")])
+def test_changed_input_under_a_taken_id_becomes_a_new_run(store, run, key):
+    first = run.resolve()
+    store.put(key, store.get(key) + b"\n")
+    second = run.resolve()
+    assert second.run_id == f"run-1-{second.digest[:8]}"
+    assert second.digest != first.digest
+
+
+def test_input_of_a_strategy_that_is_not_asked_for_does_not_matter(store, run):
+    first = run.resolve()
+    store.put(keys.fused_manifest("sum_pool"), b"other")
+    assert run.resolve() == first
+
+
+@pytest.mark.parametrize(
+    ("source", "run_id"),
+    [
+        ("manual__2026-11-22T00:00:00+00:00", "manual__2026-11-22T00-00-00-00-00"),
+        ("scheduled__2026-11-22T00:00:00.123456+00:00", "scheduled__2026-11-22T00-00-00.123456-00-00"),
+        ("a/../b c=é", "a-..-b-c"),
+        ("x" * 300, "x" * 120),
+        ("///", "run"),
+    ],
+)
+def test_unsafe_run_ids_become_one_path_segment(store, source, run_id):
+    record = resolve_run(store, {}, source)
+    assert record.run_id == run_id
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", record.run_id)
+    assert load_config(store, run_id).source_run_id == source
+
+
+def test_order_of_a_selection_does_not_matter(store):
+    one = resolve_run(store, {"strategies": ["max_pool", "concat"], "horizons": ["30", "7"]}, "a")
+    other = resolve_run(store, {"strategies": ["concat", "max_pool"], "horizons": [7, 30]}, "b")
+    assert one.digest == other.digest
+    assert one.strategies == (Strategy.CONCAT, Strategy.MAX_POOL)
+    assert one.horizons == (Horizon.D7, Horizon.D30)
+
+
+def test_missing_metadata_is_a_file_not_found_error(store):
+    store.delete([keys.METADATA_CSV])
+    with pytest.raises(MissingObjectError, match=f"expected the metadata CSV at .*{keys.METADATA_CSV}, got no") as info:
+        resolve_run(store, {}, "r")
+    assert isinstance(info.value, FileNotFoundError)
+    assert store.list(keys.run_prefix("r")) == []
+
+
+def test_missing_manifest_is_pinned_as_absent(store):
+    store.delete([keys.fused_manifest("max_pool")])
+    config = load_config(store, resolve_run(store, {}, "r").run_id)
+    assert config.inputs.manifests["max_pool"] is None
+    assert config.inputs.manifests["concat"] is not None
+
+
+@pytest.mark.parametrize("label", ["a/b", "../x", "x" * 300])
+def test_every_wrong_param_is_in_one_message(store, label):
+    wrong = {
+        "strategies": ["concat", "mean_pool"],
+        "horizons": [14],
+        "seed": -1,
+        "rank_metric": "foo",
+        "run_label": label,
+        "train_ratio": 0.9,
+        "surprise": 1,
+    }
+    with pytest.raises(ConfigError) as info:
+        resolve_run(store, wrong, "r")
+    message = str(info.value)
+    assert "run parameters: 7 problem(s)" in message
+    for part in ("mean_pool", "14", "-1", "'foo'", label, "must be 1, got 0.9 + 0.15 + 0.15", "surprise"):
+        assert part in message
+    assert store.list(keys.run_prefix("r")) == []
+
+
+def test_wrong_bucket_fails_at_once_with_advice(bucket, s3_session):
+    elsewhere = open_store(bucket.model_copy(update={"bucket": "no-such-bucket"}), s3_session)
+    with pytest.raises(ConfigError, match="expected bucket no-such-bucket to exist .* check CLIPFARM_BUCKET"):
+        resolve_run(elsewhere, {}, "r")
+
+
+def test_table_versions_found_are_recorded_but_do_not_make_another_run(store, run):
+    run.resolve("first")
+    run.vectors()
+    config = load_config(store, run.resolve("second").run_id)
+    assert config.table_versions == {keys.fused_table("concat"): 1, keys.modalities_table(): 1}
+    assert config.digest == load_config(store, "first").digest

@@ -1,0 +1,341 @@
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.steps import train as train_module
+
+PAIR = (Strategy.CONCAT, Horizon.D7)
+JOB = (*PAIR, Family.RIDGE)
+METRICS = {"rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"}
+DOCUMENTS = {
+    "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
+    "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
+}  # fmt: skip
+OWN_FILES = {
+    Family.CONCAT_MLP: {"models/concat_mlp.pt", "curves/concat_mlp_curve.json"},
+    Family.GATED_FUSION_MLP: {"models/gated_fusion_mlp.pt", "curves/gated_fusion_mlp_curve.json"},
+    Family.RIDGE: {"models/ridge.joblib"},
+    Family.GBDT: {"models/gbdt.joblib", "models/gbdt_projector.pt", "curves/gbdt_projector_curve.json"},
+}
+CONFIG_USED = {
+    "generated_at", "run_id", "git_sha", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
+    "target_transform", "seed", "splits", "device", "rank_metric", "feature_set_version", "numeric_cols",
+    "categorical_cols", "dropped_metadata_cols", "excluded_high_card", "excluded_leakage", "fused_manifest_s3_key",
+    "hyperparams", "versions", "inputs", "table_versions",
+}  # fmt: skip
+DATA_SUMMARY = {
+    "n_total", "n_train", "n_val", "n_test", "split_ratios", "text_present_rate", "target_log_mean", "target_log_std",
+    "target_raw_mean", "target_raw_p50", "target_raw_p90", "metadata_missing_rate", "numeric_feature_stats",
+    "horizon_days", "horizon_definition", "leakage_columns_checked",
+}  # fmt: skip
+
+
+def snapshot(run, family=Family.RIDGE, pair=PAIR):
+    return run.files(keys.job_snapshot(run.id, family, *pair))
+
+
+def assert_complete(files):
+    """Exactly the files its marker names, and each of them as named."""
+    marker = json.loads(files["_SUCCESS"])
+    assert set(marker["files"]) == set(files) - {"_SUCCESS"}
+    for name, entry in marker["files"].items():
+        assert entry == {"size": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_snapshot_holds_exactly_the_files_readers_expect(finished, family):
+    files = snapshot(finished, family)
+    assert set(files) == DOCUMENTS | OWN_FILES[family]
+    assert_complete(files)
+    assert json.loads(files["_SUCCESS"])["digest"] == finished.record.digest
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_documents_hold_every_field_readers_expect(finished, family):
+    files = snapshot(finished, family)
+    config = json.loads(files["config_used.json"])
+    assert set(config) >= CONFIG_USED
+    assert config["run_id"] == finished.id
+    assert (config["model_family"], config["trained_models"]) == (family, [family])
+    assert config["target_transform"] == "log1p(horizon_view_count)"
+    assert config["fused_manifest_s3_key"] == keys.fused_manifest(PAIR[0])
+    assert set(config["versions"]) == {"python", "numpy", "pandas", "scikit_learn", "torch"}
+    assert config["table_versions"] == {"fused_concat": 1, "modalities": 1}
+    summary = json.loads(files["data_summary.json"])
+    assert set(summary) >= DATA_SUMMARY
+    assert summary["n_total"] == summary["n_train"] + summary["n_val"] + summary["n_test"] == 40
+    metrics = json.loads(files["metrics_summary.json"])
+    assert set(metrics) == {
+        "generated_at", "run_id", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
+        "target_transform", "rank_metric", "best_model", "models",
+    }  # fmt: skip
+    assert metrics["best_model"] == family
+    assert {part: set(values) for part, values in metrics["models"][family].items()} == {
+        "val": METRICS,
+        "test": METRICS,
+    }
+    slices = json.loads(files["slice_metrics_text_present.json"])[family]
+    assert set(slices) == {"val", "test"}
+    for part in slices.values():
+        assert set(part) == {"text_present_1", "text_present_0"}
+        assert all(set(metrics) == ({"n"} if metrics["n"] == 0 else METRICS | {"n"}) for metrics in part.values())
+    for name in (name for name in files if name.startswith("curves/")):
+        curve = json.loads(files[name])
+        assert set(curve) == {"train_loss", "val_loss", "val_rmse_log"}
+        assert len({len(values) for values in curve.values()}) == 1
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_columns_of_the_tables_are_those_readers_expect(finished, family):
+    prefix = keys.job_snapshot(finished.id, family, *PAIR)
+    split = finished.frame(f"{prefix}split_manifest.parquet")
+    assert split.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw"]
+    for part in ("val", "test"):
+        predictions = finished.frame(f"{prefix}predictions/{part}.parquet")
+        assert predictions.columns.tolist() == [
+            "video_id", "text_present", "y_true_log", "y_true_raw", f"pred_{family}_log", f"pred_{family}_raw",
+        ]  # fmt: skip
+        assert predictions["video_id"].tolist() == split.loc[split["split"] == part, "video_id"].tolist()
+        assert predictions["y_true_log"].tolist() == split.loc[split["split"] == part, "target_log"].tolist()
+
+
+def test_record_tells_the_snapshot(finished):
+    record = json.loads(finished.store.get(keys.run_record(finished.id, "concat_7d.train_ridge")))
+    files = snapshot(finished)
+    metrics = json.loads(files["metrics_summary.json"])
+    assert record["snapshot_key"] == keys.job_snapshot(finished.id, Family.RIDGE, *PAIR)
+    assert record["success_sha256"] == hashlib.sha256(files["_SUCCESS"]).hexdigest()
+    assert record["rank_value"] == metrics["models"]["ridge"]["val"]["r2_log"]
+    assert (record["best_model"], record["rank_metric"], record["reused"]) == ("ridge", "val_r2_log", False)
+
+
+def test_finished_job_is_reused_and_nothing_is_written(upstream, run, store, monkeypatch):
+    upstream.upload()
+    run.resolve()
+    first = run.jobs()[JOB]
+    before = {info.key: info.etag for info in store.list("clipfarm/")}
+    monkeypatch.setattr(train_module, "create", None)  # whoever fits again fails
+    again = run.step("train", *JOB)
+    assert again == first.model_copy(update={"reused": True})
+    after = {info.key: info.etag for info in store.list("clipfarm/")}
+    record = keys.run_record(run.id, "concat_7d.train_ridge")
+    assert {key for key in before | after if before.get(key) != after.get(key)} == {record}
+
+
+def test_snapshot_of_another_config_is_never_overwritten(upstream, run, store):
+    upstream.upload()
+    run.resolve()
+    run.splits()
+    key = keys.job_snapshot(run.id, Family.RIDGE, *PAIR) + keys.SUCCESS
+    body = json.dumps({"digest": "0" * 64, "attempt": "x", "files": {}}).encode()
+    store.put(key, body)
+    with pytest.raises(DataError, match=r"got 0{64}, in s3://.*a finished snapshot is never overwritten"):
+        run.step("train", *JOB)
+    assert snapshot(run) == {keys.SUCCESS: body}
+
+
+def test_two_runs_with_the_same_inputs_and_seed_are_identical(upstream, run):
+    upstream.upload()
+    found = []
+    for run_id in ("one", "two"):
+        run.resolve(run_id, models=list(Family))
+        run.jobs()
+        found.append({family: snapshot(run, family) for family in Family})
+    one, two = found
+    for family in Family:
+        assert json.loads(one[family]["metrics_summary.json"])["run_id"] == "one"
+        metrics = [json.loads(files[family]["metrics_summary.json"])["models"] for files in found]
+        assert metrics[0] == metrics[1]
+        for name in (
+            "predictions/val.parquet",
+            "predictions/test.parquet",
+            "split_manifest.parquet",
+            "leaderboard.csv",
+        ):
+            assert one[family][name] == two[family][name]
+        for name in OWN_FILES[family]:
+            if name.startswith("curves/"):
+                assert one[family][name] == two[family][name]
+
+
+def test_another_seed_changes_the_result(upstream, run):
+    upstream.upload()
+    found = []
+    for seed in (1, 2):
+        run.resolve(seed=seed)
+        run.jobs()
+        found.append(snapshot(run)["predictions/test.parquet"])
+    assert found[0] != found[1]
+
+
+class CountedFits:
+    """Stands in for `create` and counts the fits by family."""
+
+    def __init__(self, create):
+        self.create = create
+        self.fits = []
+
+    def __call__(self, family):
+        model = self.create(family)
+        fit = model.fit
+
+        def counted(*arguments):
+            self.fits.append(family)
+            return fit(*arguments)
+
+        model.fit = counted
+        return model
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    counter = CountedFits(train_module.create)
+    monkeypatch.setattr(train_module, "create", counter)
+    return counter.fits
+
+
+def test_gated_family_is_fitted_once_for_all_strategies(upstream, run, fits):
+    upstream.upload()
+    run.resolve(strategies=list(Strategy), models=["gated_fusion_mlp", "ridge"])
+    run.jobs()
+    assert sorted(fits) == ["gated_fusion_mlp", "ridge", "ridge", "ridge"]
+    found = [snapshot(run, Family.GATED_FUSION_MLP, (strategy, Horizon.D7)) for strategy in Strategy]
+    for name in ("models/gated_fusion_mlp.pt", "predictions/test.parquet", "curves/gated_fusion_mlp_curve.json"):
+        assert len({files[name] for files in found}) == 1
+    for strategy, files in zip(Strategy, found, strict=True):
+        assert_complete(files)
+        assert json.loads(files["metrics_summary.json"])["fusion_strategy"] == strategy
+
+
+def test_gated_family_is_fitted_again_for_other_rows(upstream, run, fits):
+    upstream.manifests[Strategy.MAX_POOL] = upstream.manifests[Strategy.MAX_POOL].tail(20)
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"], models=["gated_fusion_mlp"])
+    run.jobs()
+    assert fits == ["gated_fusion_mlp"] * 2
+
+
+def test_no_text_at_all(upstream, run):
+    upstream.npy = {key: value for key, value in upstream.npy.items() if f"/{Modality.TEXT}/" not in key}
+    upstream.upload()
+    run.resolve(models=list(Family))
+    run.jobs()
+    for family in Family:
+        slices = json.loads(snapshot(run, family)["slice_metrics_text_present.json"])
+        assert slices[family]["test"]["text_present_1"] == {"n": 0}
+        assert slices[family]["test"]["text_present_0"]["n"] == 5
+
+
+# Run as `python -c SCRIPT ARGUMENTS`: the command line with a trap set in it.
+DIE_AT = """
+import os, signal, sys
+from clipfarm_tasks import snapshot, storage
+from clipfarm_tasks.cli.app import main
+moment = sys.argv.pop(1)
+create, copy = storage.Store.create, storage.Store.copy
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def create_but_no_marker(self, key, body):
+    return die() if key.endswith("_SUCCESS") else create(self, key, body)
+
+def copy_some(self, source, target):
+    copy(self, source, target)
+    if target.endswith("leaderboard.csv"):
+        die()
+
+if moment == "before the commit":
+    storage.Store.create = die
+elif moment == "before the first copy":
+    snapshot._roll_forward = die
+elif moment == "between two copies":
+    storage.Store.copy = copy_some
+elif moment == "before the marker":
+    storage.Store.create = create_but_no_marker
+main()
+"""
+RACE = """
+import pathlib, sys, time
+from clipfarm_tasks.steps import train
+from clipfarm_tasks.cli.app import main
+ready = pathlib.Path(sys.argv.pop(1))
+me = sys.argv.pop(1)
+publish = train.publish
+def together(*arguments):
+    (ready / me).touch()
+    deadline = time.monotonic() + 60
+    while len(list(ready.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return publish(*arguments)
+train.publish = together
+main()
+"""
+
+
+@pytest.fixture
+def prepared(upstream, run, s3_server, repository):
+    """(run, start): everything before the training is done; ``start`` runs `step train` in a process of its own."""
+    upstream.upload()
+    run.resolve()
+    run.splits()
+    environment = (
+        os.environ
+        | s3_server.environment()
+        | {
+            "CLIPFARM_BUCKET": run.settings.bucket,
+            "PYTHONPATH": str(repository),
+        }
+    )
+    command = ["step", "train", "--run-id", run.id, "--strategy", "concat", "--horizon", "7", "--model", "ridge"]
+
+    def start(script, *arguments):
+        return subprocess.Popen(
+            [sys.executable, "-c", script, *arguments, *command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run, start
+
+
+@pytest.mark.parametrize(
+    "moment", ["before the commit", "before the first copy", "between two copies", "before the marker"]
+)
+def test_job_killed_between_upload_and_success_is_finished_by_a_retry(prepared, store, moment):
+    run, start = prepared
+    killed = start(DIE_AT, moment)
+    _, errors = killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL, errors
+    assert keys.SUCCESS not in snapshot(run)
+    assert store.list(keys.staging_area(keys.job_snapshot(run.id, Family.RIDGE, *PAIR), run.id)) != []
+    record = run.step("train", *JOB)
+    assert record.reused == (moment != "before the commit")
+    files = snapshot(run)
+    assert set(files) == DOCUMENTS | OWN_FILES[Family.RIDGE]
+    assert_complete(files)
+    assert record.success_sha256 == hashlib.sha256(files["_SUCCESS"]).hexdigest()
+    assert store.list(keys.staging_area(keys.job_snapshot(run.id, Family.RIDGE, *PAIR), run.id)) == []
+
+
+def test_two_workers_at_once_leave_one_complete_snapshot(prepared, tmp_path):
+    run, start = prepared
+    workers = [start(RACE, str(tmp_path), name) for name in ("a", "b")]
+    answers = [worker.communicate(timeout=90) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], answers
+    assert len(list(tmp_path.iterdir())) == 2  # both had fitted before either published
+    files = snapshot(run)
+    assert set(files) == DOCUMENTS | OWN_FILES[Family.RIDGE]
+    assert_complete(files)
+    published = {json.loads(out)["success_sha256"] for out, _ in answers}
+    assert published == {hashlib.sha256(files["_SUCCESS"]).hexdigest()}

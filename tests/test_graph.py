@@ -1,0 +1,88 @@
+import itertools
+
+import pytest
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.config import RunParams
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.graph import tasks_of
+from clipfarm_tasks.steps.catalog import STEPS
+
+SELECTIONS = [
+    {},
+    {"strategies": ["sum_pool"], "horizons": [30], "models": ["gbdt"]},
+    {"strategies": ["concat", "max_pool"]},
+    {"models": ["ridge", "gated_fusion_mlp"], "horizons": [7]},
+]
+
+
+def by_id(values):
+    return {task.id: task for task in tasks_of(RunParams.parse(values))}
+
+
+@pytest.mark.parametrize("values", SELECTIONS)
+def test_order_is_valid_and_ids_are_unique(values):
+    tasks = tasks_of(RunParams.parse(values))
+    position = {task.id: index for index, task in enumerate(tasks)}
+    assert len(position) == len(tasks)
+    edges = [(name, task.id) for task in tasks for name in (*task.needs, *task.after)]
+    assert all(position[before] < position[after] for before, after in edges)
+
+
+@pytest.mark.parametrize("values", SELECTIONS)
+def test_ids_and_selectors_are_those_of_the_steps(values):
+    for task in tasks_of(RunParams.parse(values)):
+        assert task.id == keys.task_id(task.step, task.strategy, task.horizon, task.family)
+        takes = STEPS[task.step]
+        given = (task.strategy is not None, task.horizon is not None, task.family is not None)
+        assert given == (takes.strategy, takes.horizon, takes.family)
+
+
+def test_whole_graph():
+    tasks = by_id({})
+    pairs = [f"{strategy}_{int(horizon)}d" for strategy, horizon in itertools.product(Strategy, Horizon)]
+    assert set(tasks) == {
+        "filter_metadata_7d",
+        "filter_metadata_30d",
+        *(f"{step}_{strategy}" for step in ("resolve_manifest", "reconstruct_fused") for strategy in Strategy),
+        "reconstruct_modalities",
+        *(f"{pair}.{step}" for pair in pairs for step in ("build_split", "publish_snapshot")),
+        *(f"{pair}.train_{family}" for pair in pairs for family in Family),
+        "leaderboard",
+        "gate",
+    }
+    assert len(tasks) == 47  # the 48th, resolve_run, comes before there is a graph
+
+
+def test_edges():
+    tasks = by_id({})
+    pair = "max_pool_30d"
+    assert tasks["reconstruct_fused_concat"].needs == ("resolve_manifest_concat",)
+    assert set(tasks["reconstruct_modalities"].after) == {f"resolve_manifest_{strategy}" for strategy in Strategy}
+    assert tasks["reconstruct_modalities"].needs == ()
+    assert set(tasks[f"{pair}.build_split"].needs) == {
+        "filter_metadata_30d",
+        "reconstruct_fused_max_pool",
+        "reconstruct_modalities",
+    }
+    for family in Family:
+        assert tasks[f"{pair}.train_{family}"].needs == (f"{pair}.build_split",)
+    assert set(tasks[f"{pair}.publish_snapshot"].needs) == {f"{pair}.train_{family}" for family in Family}
+    assert len(tasks["leaderboard"].after) == 6
+    assert all(name.endswith(".publish_snapshot") for name in tasks["leaderboard"].after)
+    assert tasks["leaderboard"].needs == ()
+    assert (tasks["gate"].needs, tasks["gate"].after) == (("leaderboard",), ())
+
+
+def test_reduced_selection_leaves_out_everything_else():
+    assert list(by_id({"strategies": ["sum_pool"], "horizons": [30], "models": ["gbdt"]})) == [
+        "filter_metadata_30d",
+        "resolve_manifest_sum_pool",
+        "reconstruct_fused_sum_pool",
+        "reconstruct_modalities",
+        "sum_pool_30d.build_split",
+        "sum_pool_30d.train_gbdt",
+        "sum_pool_30d.publish_snapshot",
+        "leaderboard",
+        "gate",
+    ]

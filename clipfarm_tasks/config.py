@@ -217,7 +217,7 @@ class Settings(Frozen):
         description="CLIPFARM_TRAIN_THREADS: CPU threads per training job; jobs already run side by side",
     )
     request_timeout_s: float = Field(
-        default=60.0, gt=0, description="CLIPFARM_S3_TIMEOUT: seconds before one S3 request is given up and retried"
+        default=60.0, gt=0, description="CLIPFARM_S3_TIMEOUT: seconds of silence before one S3 request is retried"
     )
     retry_timeout_s: float = Field(
         default=120.0, ge=0, description="CLIPFARM_S3_RETRY_TIMEOUT: seconds of retries before a request fails"

@@ -20,7 +20,7 @@ from tenacity.wait import wait_random_exponential
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import ConfigError, MissingObjectError, TransientError
-from clipfarm_tasks.storage_errors import NOT_FOUND, S3_ERRORS, AlreadyThereError, named
+from clipfarm_tasks.storage_errors import S3_ERRORS, AlreadyThereError, named
 
 if TYPE_CHECKING:
     import boto3
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
+_LONGEST_REQUEST = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,10 @@ class Store:
         self.retries = 0
         self._credentials = credentials
         client: "ClientConfig" = {
-            "timeout": timedelta(seconds=settings.request_timeout_s),
+            # Silence is what ends a request: a total limit would make a large object impossible on a slow line.
+            "read_timeout": timedelta(seconds=settings.request_timeout_s),
+            "connect_timeout": timedelta(seconds=settings.request_timeout_s),
+            "timeout": _LONGEST_REQUEST,
             "allow_http": (settings.endpoint_url or "").startswith("http://"),
         }
         config: "S3Config" = {"region": settings.region}
@@ -240,9 +244,10 @@ class Store:
         self._call(source, lambda: obstore.copy(self._s3, source, target))
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; one that does not exist is fine."""
-        for key in keys:
-            self._call(key, partial(_delete, self._s3, key))
+        """Delete objects, 1,000 to a request; one that does not exist is fine."""
+        doomed = [*keys]
+        if doomed:
+            self._call(doomed[0], partial(obstore.delete, self._s3, doomed))
 
     def _call(self, key: str, request: Callable[[], _T]) -> _T:
         def once() -> _T:
@@ -296,11 +301,3 @@ async def _drain(queue: "asyncio.Queue[_T]") -> list[_T]:
     while not queue.empty():
         items.append(queue.get_nowait())
     return items
-
-
-def _delete(s3: S3Store, key: str) -> None:
-    try:
-        obstore.delete(s3, key)
-    except NOT_FOUND as error:
-        if "NoSuchBucket" in str(error):
-            raise

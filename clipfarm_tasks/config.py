@@ -175,6 +175,7 @@ class CodeVersion(Frozen):
 
     package: str = Field(description="Version of clipfarm_tasks")
     git_sha: str = Field(description="Commit, or 'unknown' outside a checkout")
+    source_sha256: str = Field(description="Digest of the package's source, hex; what decides whether code is the same")
 
 
 class RunConfig(Frozen):
@@ -186,7 +187,7 @@ class RunConfig(Frozen):
     inputs: RunInputs = Field(description="Pinned input objects")
     code: CodeVersion = Field(description="Code that runs")
     table_versions: dict[str, int] = Field(
-        description="Vector tables' versions as found; the versions trained on are in the reconstruct records"
+        description="Vector tables' versions as found; the versions trained on are in the split records"
     )
     resolved_at: str = Field(description="UTC time of resolution, ISO 8601; the only clock reading of the run")
     as_of: str = Field(description="Logical date, else the time the run was due, ISO 8601")
@@ -195,11 +196,15 @@ class RunConfig(Frozen):
 
     @staticmethod
     def digest_of(params: RunParams, inputs: RunInputs, code: CodeVersion) -> str:
-        """sha256 (hex) of the canonical JSON of what decides a run's results."""
+        """sha256 (hex) of the canonical JSON of what decides a run's results.
+
+        Vector tables are not part of it: they hold upstream's objects, and the versions read are in the split records.
+        """
         content = {
             "params": params.model_dump(mode="json"),
             "inputs": inputs.model_dump(mode="json"),
-            "code": code.model_dump(mode="json"),
+            # Not the commit: the same source may come from a checkout, an image or another branch.
+            "source": code.source_sha256,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

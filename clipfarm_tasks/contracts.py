@@ -35,6 +35,7 @@ class MetadataRecord(Frozen):
     horizon: Horizon = Field(description="Days")
     key: str = Field(description="S3 key of the Parquet file")
     report_key: str = Field(description="S3 key of the feature lists and drop counts")
+    report_sha256: str = Field(description="Digest of the report")
     rows: int = Field(description="Videos")
     sha256: str = Field(description="Digest of the Parquet file")
     dropped: dict[str, int] = Field(description="Rows dropped, by reason")
@@ -72,6 +73,9 @@ class VectorsRecord(Frozen):
     sha256: str = Field(description="Digest of the usable-videos file")
     quarantine_key: str = Field(description="S3 key of the rows taken out, with reasons")
     quarantined: dict[str, int] = Field(description="Rows taken out, by reason")
+    text_missing: int = Field(
+        default=0, description="Usable videos whose manifest names a text vector that does not exist: zeros instead"
+    )
     throughput: Throughput = Field(description="What the update cost")
 
 
@@ -85,7 +89,8 @@ class SplitRecord(Frozen):
     n_train: int = Field(description="Videos that train")
     n_val: int = Field(description="Videos that select and stop early")
     n_test: int = Field(description="Videos held out")
-    dropped: dict[str, int] = Field(description="Videos lost in the join, by reason")
+    tables: dict[str, int] = Field(description="Version every job of the pair reads, by vector table")
+    dropped: dict[str, dict[str, int]] = Field(description="Rows lost in the tables and in the join, by reason")
 
 
 class SnapshotRecord(Frozen):

@@ -77,7 +77,7 @@ class GatedPreset(NeuralPreset):
 
 @dataclass(frozen=True)
 class RidgePreset:
-    """Grid of RidgeCV; extended upward by ``alpha_step`` while the best alpha is the largest one."""
+    """Grid of RidgeCV; when the best alpha is the largest, it goes on in steps of ``alpha_step`` up to ``max_alpha``."""
 
     alphas: tuple[float, ...]
     alpha_step: float

@@ -66,6 +66,11 @@ def modalities_table() -> str:
     return "clipfarm/vectors/modalities.lance"
 
 
+def table_name(table: str) -> str:
+    """Short name of a vector table out of its key: ``fused_concat``, ``modalities``."""
+    return table.rsplit("/", 1)[-1].removesuffix(".lance")
+
+
 # The working set of one run.
 
 

@@ -33,12 +33,13 @@ def check(store: Store) -> list[Finding]:
         ("write an object", lambda: store.put(key, body)),
         ("conditional write (If-None-Match) is honoured", lambda: _expect_refusal(store, key)),
         ("read it back", lambda: _expect_same(store, key, body)),
-        ("delete it", lambda: store.delete([key])),
+        ("copy it on the server", lambda: store.copy(key, f"{key}-copy")),
+        ("delete both", lambda: store.delete([key, f"{key}-copy"])),
     ):
         findings.append(_try(what, attempt))
         if not findings[-1].ok:
             if len(findings) > _WRITTEN:
-                _try("leave nothing behind", lambda: store.delete([key]))
+                _try("leave nothing behind", lambda: store.delete([key, f"{key}-copy"]))
             return findings
     inputs = [keys.METADATA_CSV, *(keys.fused_manifest(strategy) for strategy in Strategy)]
     return findings + [_present(store, name) for name in inputs]

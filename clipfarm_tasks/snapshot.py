@@ -12,10 +12,11 @@ import logging
 import uuid
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Frozen
+from clipfarm_tasks.documents import parse_document
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.storage import Store
 
@@ -105,10 +106,7 @@ def _read(store: Store, key: str, digest: str) -> Marker | None:
         body = store.get(key)
     except MissingObjectError:
         return None
-    try:
-        marker = Marker.model_validate_json(body)
-    except ValidationError as error:
-        raise DataError(f"expected the marker of a snapshot, got {body[:80]!r}, in {store.uri(key)}") from error
+    marker = parse_document(Marker, body, store.uri(key))
     if marker.digest != digest:
         raise DataError(
             f"expected config digest {digest}, got {marker.digest}, in {store.uri(key)}: "
@@ -123,8 +121,8 @@ def _roll_forward(store: Store, run_id: str, prefix: str, marker: Marker) -> Mar
         try:
             store.copy(f"{staged}{name}", f"{prefix}{name}")
         except MissingObjectError as error:
-            # Staged files go only after the marker is there: somebody else finished meanwhile.
-            if read_marker(store, prefix, marker.digest) is not None:
+            # Staged files go only after the marker is there: somebody else finished meanwhile, or the marker was lost.
+            if read_marker(store, prefix, marker.digest) is not None or _all_there(store, prefix, marker):
                 break
             raise DataError(
                 f"expected the staged files of attempt {marker.attempt}, got none at {store.uri(staged + name)}: they "
@@ -133,6 +131,14 @@ def _roll_forward(store: Store, run_id: str, prefix: str, marker: Marker) -> Mar
     store.create(f"{prefix}{keys.SUCCESS}", marker.body())
     _clean(store, run_id, prefix)
     return marker
+
+
+def _all_there(store: Store, prefix: str, marker: Marker) -> bool:
+    """Whether every file is in its final place with the content the marker names."""
+    found = store.get_many(f"{prefix}{name}" for name in marker.files)
+    return all(
+        fetched is not None and marker.files[key.removeprefix(prefix)].matches(fetched.body) for key, fetched in found
+    )
 
 
 def _clean(store: Store, run_id: str, prefix: str) -> None:

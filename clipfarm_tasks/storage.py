@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
+_CREDENTIALS_ASKED_EVERY = timedelta(minutes=1)
 _LONGEST_REQUEST = timedelta(hours=1)
 
 
@@ -72,7 +73,8 @@ def open_store(settings: Settings, session: "boto3.Session | None" = None) -> "S
             f"expected AWS credentials for s3://{settings.bucket}, got none: set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, a profile, an instance role, or in Airflow the connection clipfarm_s3"
         )
-    return Store(settings, Boto3CredentialProvider(session))
+    # botocore renews credentials that are about to expire, but only when it is asked: so it is asked often.
+    return Store(settings, Boto3CredentialProvider(session, ttl=_CREDENTIALS_ASKED_EVERY))
 
 
 class Store:

@@ -19,8 +19,9 @@ S3_ERRORS = (BaseError, *NOT_FOUND)
 # A client error is the caller's fault and will not heal, except for these three: timeout, conflict, throttling.
 _CLIENT_ERROR = re.compile(r"status code: (?!408|409|429)[34]\d\d|Received redirect")
 _REFUSED = re.compile(r"status code: 40[13]")
-# S3's own words for "come again", whatever the status: a conditional write that met another one, an idle connection.
-_COME_AGAIN = re.compile(r"status code: 409|<Code>RequestTimeout</Code>")
+# S3's own words for "come again", whatever the status: a conditional write that met another one, an idle connection,
+# credentials that ran out while the request was made (the next one gets new ones, if there are any).
+_COME_AGAIN = re.compile(r"status code: 409|<Code>(RequestTimeout|ExpiredToken)</Code>")
 _SHOWN = 300  # characters of the cause in a message
 
 
@@ -40,13 +41,13 @@ def named(error: Exception, where: str, settings: Settings) -> ClipfarmError:
         )
     elif isinstance(error, NOT_FOUND):
         result = MissingObjectError(f"expected an object at {where}, got none")
+    elif _COME_AGAIN.search(text):
+        result = TransientError(f"expected an answer for {where}, got none after retries: {short}")
     elif isinstance(error, PermissionDeniedError | UnauthenticatedError) or _REFUSED.search(text):
         result = ConfigError(
             f"expected permission for {where}, got refused: check the key pair (AWS_ACCESS_KEY_ID, "
             f"AWS_SECRET_ACCESS_KEY or the connection clipfarm_s3) and the bucket policy; {short}"
         )
-    elif _COME_AGAIN.search(text):
-        result = TransientError(f"expected an answer for {where}, got none after retries: {short}")
     elif isinstance(error, AlreadyExistsError):
         result = AlreadyThereError(where)
     elif isinstance(error, PreconditionError):

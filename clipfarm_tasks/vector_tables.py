@@ -59,9 +59,9 @@ class VectorTable:
         dataset = self._open(version)
         return None if dataset is None else self._guard(lambda: dataset.to_table(columns=names))
 
-    def widths(self) -> dict[str, int]:
-        """Width of each vector column; empty while the table does not exist."""
-        dataset = self._open(None)
+    def widths(self, version: int | None = None) -> dict[str, int]:
+        """Width of each vector column at a version (default: newest); empty while the table does not exist."""
+        dataset = self._open(version)
         if dataset is None:
             return {}
         return {field.name: field.type.list_size for field in dataset.schema if pa.types.is_fixed_size_list(field.type)}

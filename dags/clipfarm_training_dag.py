@@ -14,7 +14,7 @@ with every problem in one message.
 **Running it again is safe.** Clear one task, a group or the run: with the same params, inputs and code, finished work
 is found and kept. With others, the run gets a new run id with a suffix. Nothing finished is overwritten.
 
-**When it fails**, read the last line of the failed task's log:
+**When it fails**, the failed task's log says why in one sentence: the first line under `Task failed with exception`.
 
 | what you see | what it means | what to do |
 |---|---|---|
@@ -84,7 +84,10 @@ def box(
 ) -> XComArg:
     """Draw one task under the name that its record and the command line know it by."""
     task_id = keys.task_id(name, strategy, horizon, family).rpartition(".")[2]  # the task group adds its own prefix
-    return step.override(task_id=task_id, **settings)(
+    selectors = {"strategy": strategy, "horizon": horizon, "model": family}
+    options = "".join(f" --{option} {value}" for option, value in selectors.items() if value is not None)
+    doc = f"`clipfarm_tasks/steps/{name}.py`; by hand: `python -m clipfarm_tasks step {name} --run-id <id>{options}`"
+    return step.override(task_id=task_id, doc_md=doc, **settings)(
         name,
         None if strategy is None else strategy.value,
         None if horizon is None else int(horizon),

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from importlib.metadata import version
 
 import pytest
 
@@ -14,7 +15,7 @@ def git(tmp_path, monkeypatch):
     package = tmp_path / "checkout" / "clipfarm_tasks"
     package.mkdir(parents=True)
     (package / "code_version.py").write_text("")
-    monkeypatch.setattr(code_version, "__file__", str(package / "code_version.py"))
+    monkeypatch.setattr(code_version, "_PACKAGE", package)
     monkeypatch.delenv("CLIPFARM_GIT_SHA", raising=False)
     # No outer repository and no configuration of the user's own.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -70,3 +71,32 @@ def test_without_git_installed(git, monkeypatch, tmp_path):
     commit_all(git)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert code_version.code_version().git_sha == "unknown"
+
+
+def test_library_versions_are_the_installed_ones():
+    found = code_version.library_versions()
+    assert list(found) == ["python", "numpy", "pandas", "scikit_learn", "torch"]
+    assert found["scikit_learn"] == version("scikit-learn")
+    assert all(found.values())
+
+
+def test_a_library_that_is_not_installed_is_absent(monkeypatch):
+    monkeypatch.setattr(code_version, "_LIBRARIES", ("no-such-library",))
+    assert code_version.library_versions()["no_such_library"] == "absent"
+
+
+def test_the_source_digest_tells_content_and_name_and_nothing_else(tmp_path, monkeypatch):
+    def digest_of(folder, **files):
+        package = tmp_path / folder
+        package.mkdir()
+        for name, text in files.items():
+            (package / f"{name}.py").write_text(text)
+        (package / f"{folder}.pyc").write_text(folder)
+        monkeypatch.setattr(code_version, "_PACKAGE", package)
+        return code_version.source_sha256()
+
+    first = digest_of("one", a="x = 1", b="y = 2")
+    assert digest_of("two", b="y = 2", a="x = 1") == first
+    assert digest_of("three", a="x = 1", b="y = 3") != first
+    assert digest_of("four", a="x = 1", c="y = 2") != first
+    assert digest_of("five", a="x = 1y = 2", b="") != first

@@ -13,7 +13,7 @@ from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInput
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
 
-CODE = CodeVersion(package="0.1.0", git_sha="abc")
+CODE = CodeVersion(package="0.1.0", git_sha="abc", source_sha256="abc")
 
 
 def inputs(etag="e1"):
@@ -133,7 +133,7 @@ def test_digest_ignores_the_order_of_a_selection_and_follows_everything_else():
         RunConfig.digest_of(RunParams(seed=1), inputs(), CODE),
         RunConfig.digest_of(RunParams(strategies=(Strategy.CONCAT,)), inputs(), CODE),
         RunConfig.digest_of(RunParams(), inputs("e2"), CODE),
-        RunConfig.digest_of(RunParams(), inputs(), CodeVersion(package="0.1.0", git_sha="def")),
+        RunConfig.digest_of(RunParams(), inputs(), CodeVersion(package="0.1.0", git_sha="def", source_sha256="def")),
     }
     assert len(others | {same}) == 5
 

@@ -36,6 +36,7 @@ WORST = [
         horizon=Horizon.D30,
         key=keys.filtered_metadata(RUN_ID, Horizon.D30),
         report_key=keys.metadata_report(RUN_ID, Horizon.D30),
+        report_sha256=SHA,
         rows=MANY,
         sha256=SHA,
         dropped=DROPPED,
@@ -65,7 +66,12 @@ WORST = [
         n_train=MANY,
         n_val=MANY,
         n_test=MANY,
-        dropped=DROPPED,
+        tables={TABLE: MANY, "modalities": MANY},
+        dropped={
+            TABLE: dict.fromkeys(Reason, MANY),
+            "modalities": dict.fromkeys(Reason, MANY),
+            "join": dict.fromkeys(("no_metadata", "no_fused_vector", "no_modality_vectors"), MANY),
+        },
     ),
     contracts.SnapshotRecord(
         strategy=STRATEGY,

@@ -85,20 +85,26 @@ def run(
 
 @app.command()
 def step(
-    name: Annotated[str, typer.Argument(help="Step, e.g. build_split or train")],
-    run_id: Annotated[str, typer.Option(help="Id of a resolved run")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Step: resolve_run, filter_metadata, resolve_manifest, reconstruct_fused, "
+            "reconstruct_modalities, build_split, train, publish_snapshot, leaderboard or gate"
+        ),
+    ],
+    run_id: Annotated[str, typer.Option(help="Id of the run: a resolved one, or for resolve_run a new one")],
     strategy: options.OneStrategy = None,
     horizon: options.OneHorizon = None,
     model: options.OneModel = None,
+    params: Annotated[
+        str, typer.Option(help="Only for resolve_run: run parameters as a JSON object. Default: their defaults")
+    ] = "{}",
 ) -> None:
     """Run one step of a resolved run, as a retry or a pod does, and print its record as JSON."""
-    from clipfarm_tasks.steps.catalog import execute
-    from clipfarm_tasks.storage import open_store
+    from clipfarm_tasks.cli.run_step import run_step
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    settings = Settings.from_environment()
-    record = execute(name, open_store(settings), settings, run_id, strategy, horizon, model)
-    typer.echo(record.model_dump_json(indent=2))
+    typer.echo(run_step(name, run_id, strategy, horizon, model, params).model_dump_json(indent=2))
 
 
 @app.command()

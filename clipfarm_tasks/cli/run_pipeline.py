@@ -39,8 +39,8 @@ def run_pipeline(
         view = _View(progress, total)
         outcome = run_tasks(settings, record.run_id, params, workers, view.observe)
     _show(store, record.run_id, console)
-    for task, error in outcome.errors.items():
-        console.print(f"{task}: {type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+    if outcome.errors:
+        console.print(f"failed: {', '.join(outcome.errors)}", style="red", markup=False, soft_wrap=True)
     if outcome.complete:
         console.print(f"snapshots: {store.uri(keys.snapshots_prefix(record.run_id))}", soft_wrap=True)
     return _exit_code(outcome)

@@ -94,17 +94,6 @@ def decode_npy(body: bytes) -> F32:
     return vector
 
 
-def check_width(vector: F32, width: int) -> F32:
-    """Return the (dim,) vector if it is ``width`` long.
-
-    Raises:
-        BadVectorError: it is not.
-    """
-    if len(vector) != width:
-        raise BadVectorError(Reason.WRONG_WIDTH, f"expected width {width}, got {len(vector)}")
-    return vector
-
-
 def fit_text(vector: F32, width: int) -> F32:
     """Cut a (dim,) text vector, or pad it with zeros on the right, to (width,) float32."""
     fitted = np.zeros(width, np.float32)

@@ -11,7 +11,10 @@ from clipfarm_tasks.errors import DataError
 
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _OUTCOMES = frozenset({"view", "views", "like", "likes", "comment", "comments"})
-_OUTCOME_COUNT = re.compile(r"(view|like|comment)s?_?count")
+_RESPONSE = _OUTCOMES | {
+    "dislikes", "engagement", "engagements", "favorites", "favourites", "impression", "impressions", "reach", "replies",
+    "reposts", "retention", "saves", "share", "shares", "viral", "virality", "watch", "watched",
+}  # fmt: skip
 _OUTCOME_PREFIXES = ("horizon_", "target_")
 
 
@@ -29,8 +32,9 @@ def is_leakage(name: str) -> bool:
     """Whether a column tells, or is computed from, the outcome that is predicted.
 
     That is the listed leakage set, every ``*_per_*`` rate with a views, likes or comments token whatever its prefix,
-    everything called ``horizon_*`` or ``target_*``, and a view, like or comment count that is neither a known column
-    nor a channel's (``view_count_7d``). Case and camelCase make no difference.
+    everything called ``horizon_*`` or ``target_*``, and an unknown column, not the channel's, that names the audience's
+    response or the video's age (``view_count_7d``, ``engagement_rate``, ``age_hours``): a new upstream column must not
+    leak before somebody has looked at it. Case and camelCase make no difference.
     """
     kind = KNOWN.get(name) or KNOWN.get(name.lower())
     if kind in (Kind.LABEL, Kind.LEAKAGE) or name.lower().startswith(_OUTCOME_PREFIXES):
@@ -38,8 +42,7 @@ def is_leakage(name: str) -> bool:
     tokens = [token.lower() for token in _TOKEN.findall(name)]
     if "per" in tokens and not _OUTCOMES.isdisjoint(tokens):
         return True
-    flat = "_".join(tokens)
-    return kind is None and not flat.startswith("channel_") and _OUTCOME_COUNT.search(flat) is not None
+    return kind is None and tokens[:1] != ["channel"] and not (_RESPONSE | {"age"}).isdisjoint(tokens)
 
 
 def select_features(header: Sequence[str], numeric: Collection[str], categorical: Collection[str]) -> FeatureSpec:

@@ -47,11 +47,14 @@ def assemble(
         video_ids: the videos.
         keys: by modality, the object key of each video; an empty text key means "no text".
         bodies: object contents by key; None or absent means that the object does not exist.
-        widths: declared width of each modality; one that is absent is taken from the most frequent width decoded.
+        widths: declared width of each modality; one that is absent is the most frequent width decoded, for text without
+            any vector the video's.
     """
     bad: dict[int, Quarantined] = {}
     decoded = {modality: _decoded(modality, video_ids, keys[modality], bodies, bad) for modality in Modality}
     width = {modality: widths.get(modality) or _most_frequent(decoded[modality]) for modality in Modality}
+    # No text yet and no declared width: a column as wide as the video's, so that the first texts are not cut away.
+    width = {modality: columns or width[Modality.VIDEO] or 1 for modality, columns in width.items()}
     for modality in _REQUIRED:
         for row, vector in decoded[modality].items():
             if len(vector) != width[modality]:
@@ -82,7 +85,7 @@ def _decoded(
         body = bodies.get(key) if key else None
         if body is None:
             if modality in _REQUIRED:
-                detail = f"expected a {modality} vector, got no object"
+                detail = f"expected the {modality} vector, got no object"
                 bad.setdefault(row, Quarantined(video_id, key, Reason.MISSING_OBJECT, detail))
             continue
         try:
@@ -93,6 +96,6 @@ def _decoded(
 
 
 def _most_frequent(vectors: Mapping[int, F32]) -> int:
-    """Most frequent width; the larger one on a tie; 1 when there is no vector at all."""
+    """Most frequent width; the larger one on a tie; 0 when there is no vector at all."""
     counts = Counter(len(vector) for vector in vectors.values())
-    return max(counts, key=lambda width: (counts[width], width), default=1)
+    return max(counts, key=lambda width: (counts[width], width), default=0)

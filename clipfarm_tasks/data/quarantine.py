@@ -11,7 +11,6 @@ from clipfarm_tasks.errors import DataError
 class Reason(StrEnum):
     """Why a row's vector was taken out."""
 
-    MISSING_KEY = "missing_key"
     MISSING_OBJECT = "missing_object"
     EMPTY_OBJECT = "empty_object"
     NOT_AN_ARRAY = "not_an_array"

@@ -1,16 +1,13 @@
 """config_used.json: everything a reader needs to train the same models again."""
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any, Protocol
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.scope import TARGET_TRANSFORM, Scope, in_family_order
 
-_LIBRARIES = ("numpy", "pandas", "scikit-learn", "torch")
 _PER_FAMILY = frozenset({"model_family", "trained_models", "device", "devices", "hyperparams", "versions"})
 
 
@@ -56,11 +53,6 @@ class FamilyUsed:
     device: str = "cpu"
 
 
-def library_versions() -> dict[str, str]:
-    """Versions installed here: python, numpy, pandas, scikit_learn, torch."""
-    return {"python": platform.python_version(), **{name.replace("-", "_"): version(name) for name in _LIBRARIES}}
-
-
 def config_used(
     scope: Scope,
     features: FeatureLists,
@@ -75,7 +67,7 @@ def config_used(
         features: feature lists of the run's metadata.
         families: what each fit reported; one entry for a job's snapshot.
         table_versions: version trained on, by vector table (``fused_concat``, ``modalities``).
-        versions: see `library_versions`.
+        versions: see `clipfarm_tasks.code_version.library_versions`.
 
     Returns:
         ``hyperparams`` and ``devices`` are keyed by family. ``device`` is cuda when any family used it.

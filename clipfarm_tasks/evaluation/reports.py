@@ -74,7 +74,7 @@ def job_documents(
         data: what it was trained on.
         used: what the fit reported.
         predictions: `predictions_frame` of val and of test, with this family's columns.
-        versions: see `library_versions`.
+        versions: see `clipfarm_tasks.code_version.library_versions`.
 
     Raises:
         DataError: ``scope`` has no family, a part's predictions are absent, or the data break a rule; see the functions

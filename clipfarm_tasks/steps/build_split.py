@@ -11,11 +11,16 @@ _COLUMNS = ["video_id", "split", "text_present", "target_log", "target_raw"]
 
 
 def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> SplitRecord:
-    """Write the split manifest of a pair; every family of the pair trains on exactly these rows.
+    """Write the split manifest of a pair; every family of the pair trains on exactly these rows and table versions.
+
+    A repeated attempt keeps the record of the first: jobs may have trained on it, and other runs move the tables on.
 
     Raises:
         DataError: the join is empty or has fewer than 12 rows.
     """
+    standing = context.standing(SplitRecord, keys.task_id("build_split", strategy, horizon))
+    if standing is not None:
+        return standing
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
     fused = context.record(VectorsRecord, keys.task_id("reconstruct_fused", strategy))
     modalities = context.record(VectorsRecord, keys.task_id("reconstruct_modalities"))
@@ -46,5 +51,10 @@ def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> S
         n_train=int(sizes["train"]),
         n_val=int(sizes["val"]),
         n_test=int(sizes["test"]),
-        dropped=joined.dropped,
+        tables={fused.table: fused.version, modalities.table: modalities.version},
+        dropped={
+            fused.table: fused.quarantined,
+            modalities.table: modalities.quarantined,
+            "join": joined.dropped,
+        },
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.code_version import source_sha256
 from clipfarm_tasks.config import Frozen, Settings
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Family, Horizon, Strategy
@@ -55,6 +56,7 @@ def execute(
     """
     _check_selectors(name, strategy, horizon, family)
     context = StepContext(store, settings, load_config(store, run_id))
+    _check_code(context)
     _check_requested(context, strategy, horizon, family)
     task = keys.task_id(name, strategy, horizon, family)
     log.info("%s: start, run %s, config %s", task, run_id, context.config.digest[:12])
@@ -84,6 +86,16 @@ def _check_selectors(name: str, strategy: Strategy | None, horizon: Horizon | No
         raise ConfigError(
             f"step {name}: expected {', '.join(s for s, need in needed.items() if need) or 'no selector'}, got "
             f"{', '.join(s for s, value in given.items() if value is not None) or 'none'}"
+        )
+
+
+def _check_code(context: StepContext) -> None:
+    """One run, one code: a snapshot must not mix what two versions made."""
+    resolved, running = context.config.code.source_sha256, source_sha256()
+    if resolved != running:
+        raise ConfigError(
+            f"expected the code that resolved run {context.run_id} (source {resolved[:12]}), got source "
+            f"{running[:12]}: it was changed or deployed since; clear the run from resolve_run, or start a new one"
         )
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Frozen, RunConfig, RunParams, Settings
-from clipfarm_tasks.data.fused_schema import FusedSchema, read_fused_schema
+from clipfarm_tasks.data.fused_schema import FusedSchema
+from clipfarm_tasks.documents import parse_document
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.storage import Store
@@ -26,7 +27,7 @@ def load_config(store: Store, run_id: str) -> RunConfig:
     """
     key = keys.run_config(run_id)
     try:
-        return RunConfig.model_validate_json(store.get(key))
+        return parse_document(RunConfig, store.get(key), store.uri(key))
     except MissingObjectError as error:
         raise MissingObjectError(
             f"expected a resolved run {run_id!r}, got no config at {store.uri(key)}: run resolve_run first"
@@ -59,7 +60,7 @@ class StepContext:
         """
         key = keys.run_record(self.run_id, task)
         try:
-            return kind.model_validate_json(self.store.get(key))
+            return parse_document(kind, self.store.get(key), self.store.uri(key))
         except MissingObjectError as error:
             raise MissingObjectError(
                 f"expected {task} to have finished, got no record at {self.store.uri(key)}: run that task first"
@@ -67,8 +68,9 @@ class StepContext:
 
     def standing(self, kind: type[_R], task: str) -> _R | None:
         """What this task returned in an earlier attempt of the run, or None."""
+        key = keys.run_record(self.run_id, task)
         try:
-            return kind.model_validate_json(self.store.get(keys.run_record(self.run_id, task)))
+            return parse_document(kind, self.store.get(key), self.store.uri(key))
         except MissingObjectError:
             return None
 
@@ -77,7 +79,7 @@ class StepContext:
         pinned = self.config.inputs.schemas.get(strategy)
         if pinned is None:
             return None
-        return read_fused_schema(self.store.get(pinned.key, pinned.etag), self.store.uri(pinned.key))
+        return parse_document(FusedSchema, self.store.get(pinned.key, pinned.etag), self.store.uri(pinned.key))
 
     def put_frame(self, key: str, frame: pd.DataFrame) -> str:
         """Write a frame as Parquet; returns its sha256 (hex)."""
@@ -89,7 +91,11 @@ class StepContext:
         return hashlib.sha256(body).hexdigest()
 
     def frame(self, key: str, sha256: str) -> pd.DataFrame:
-        """Read a Parquet frame of the working set, exactly as its record describes it.
+        """Read a Parquet frame of the working set; see `bytes`."""
+        return pd.read_parquet(io.BytesIO(self.bytes(key, sha256)))
+
+    def bytes(self, key: str, sha256: str) -> bytes:
+        """Read an object of the working set, exactly as its record describes it.
 
         Raises:
             DataError: the object is not the one recorded.
@@ -98,7 +104,7 @@ class StepContext:
         actual = hashlib.sha256(body).hexdigest()
         if actual != sha256:
             raise DataError(f"expected sha256 {sha256}, got {actual}, in {self.store.uri(key)}: clear the task again")
-        return pd.read_parquet(io.BytesIO(body))
+        return body
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

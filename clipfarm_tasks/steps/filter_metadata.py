@@ -35,11 +35,12 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
         unreadable=rows.unreadable,
         missing_rate=rows.missing_rate,
     )
-    context.put_bytes(report_key, json_bytes(report.model_dump(mode="json")))
+    report_sha256 = context.put_bytes(report_key, json_bytes(report.model_dump(mode="json")))
     return MetadataRecord(
         horizon=horizon,
         key=key,
         report_key=report_key,
+        report_sha256=report_sha256,
         rows=len(rows.frame),
         sha256=context.put_frame(key, rows.frame),
         dropped=rows.dropped,

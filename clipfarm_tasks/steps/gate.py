@@ -3,7 +3,7 @@
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.snapshot import read_marker
+from clipfarm_tasks.snapshot import Marker, read_marker
 from clipfarm_tasks.steps.context import StepContext
 
 
@@ -11,7 +11,7 @@ def gate(context: StepContext) -> GateRecord:
     """Count the markers, not the tasks' states.
 
     Raises:
-        DataError: a requested snapshot is missing, or a file of one is; names all of them.
+        DataError: a requested snapshot is missing, or a finished one has lost a file; names all of them.
     """
     params = context.params
     pairs = [(strategy, horizon) for strategy in params.strategies for horizon in params.horizons]
@@ -23,18 +23,24 @@ def gate(context: StepContext) -> GateRecord:
     wanted = jobs | {
         keys.task_id("publish_snapshot", *pair): keys.pair_snapshot(context.run_id, *pair) for pair in pairs
     }
-    missing = [task for task, prefix in wanted.items() if not _complete(context, prefix)]
-    if missing:
+    missing, damaged = [], []
+    for task, prefix in wanted.items():
+        marker = read_marker(context.store, prefix, context.config.digest)
+        if marker is None:
+            missing.append(task)
+        else:
+            damaged += _damaged(context, prefix, marker)
+    if missing or damaged:
         raise DataError(
-            f"expected {len(wanted)} snapshots under {context.store.uri(keys.snapshots_prefix(context.run_id))}, got "
-            f"{len(wanted) - len(missing)}; missing: {', '.join(missing)}. What is finished stays; retry these tasks"
+            f"expected {len(wanted)} complete snapshots under "
+            f"{context.store.uri(keys.snapshots_prefix(context.run_id))}, got {len(wanted) - len(missing)}"
+            + (f"; missing: {', '.join(missing)}: what is finished stays, retry these tasks" if missing else "")
+            + (f"; damaged after they were finished: {', '.join(damaged)}: start a new run" if damaged else "")
         )
     return GateRecord(jobs=len(jobs), leaderboard_key=keys.comparison(context.run_id))
 
 
-def _complete(context: StepContext, prefix: str) -> bool:
-    marker = read_marker(context.store, prefix, context.config.digest)
-    if marker is None:
-        return False
+def _damaged(context: StepContext, prefix: str, marker: Marker) -> list[str]:
+    """Files that the marker names and that are gone or of another size."""
     sizes = {info.key.removeprefix(prefix): info.size for info in context.store.list(prefix)}
-    return all(sizes.get(name) == entry.size for name, entry in marker.files.items())
+    return [context.store.uri(f"{prefix}{name}") for name, file in marker.files.items() if sizes.get(name) != file.size]

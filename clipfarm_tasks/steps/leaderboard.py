@@ -1,9 +1,11 @@
 """Compare all requested jobs, whatever happened upstream; what is missing is marked, not hidden."""
 
 import hashlib
+import logging
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import LeaderboardRecord
+from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.evaluation.comparison import (
     JobResult,
     best_by_mae_log_document,
@@ -18,6 +20,7 @@ from clipfarm_tasks.snapshot import read_marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of
 
+log = logging.getLogger(__name__)
 COMPARISON_JSON = "metrics_comparison.json"
 COMPARISON_CSV = "metrics_comparison.csv"
 BEST_BY_MAE_LOG = "best_by_mae_log.json"
@@ -46,7 +49,11 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
 
 def _result(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> JobResult:
     prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
-    finished = read_marker(context.store, prefix, context.config.digest) is not None
-    where = context.store.uri(prefix)
-    metrics = metrics_of(metrics_summary_of(context.store, prefix), family, where) if finished else None
+    metrics = None
+    if read_marker(context.store, prefix, context.config.digest) is not None:
+        try:
+            metrics = metrics_of(metrics_summary_of(context.store, prefix), family, context.store.uri(prefix))
+        except MissingObjectError as error:
+            # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
+            log.warning("%s counts as missing: %s", keys.task_id("train", strategy, horizon, family), error)
     return JobResult(strategy, horizon, family, f"{prefix}{METRICS_SUMMARY}", metrics)

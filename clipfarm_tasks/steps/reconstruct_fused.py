@@ -8,10 +8,10 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
 from clipfarm_tasks.data.quarantine import BadVectorError, Quarantined, Reason, quarantine_all
 from clipfarm_tasks.data.shards import decode_shard, slice_shard
-from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
+from clipfarm_tasks.steps.update_table import update_table
 from clipfarm_tasks.storage import Fetched
 from clipfarm_tasks.vector_tables import VectorTable, vectors
 
@@ -21,34 +21,29 @@ _SOURCE = ["video_id", "fused_key", "shard_idx"]
 
 
 def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord:
-    """Verify and merge the new rows of a strategy; returns the table version the run is pinned to.
-
-    A repeated attempt keeps the version of the first: other runs move the table on, and the jobs of a pair must have
-    trained on one version.
+    """Verify and merge the new rows of a strategy; returns a table version that holds all its usable rows.
 
     Raises:
         DataError: too many rows are unusable, or none is usable.
     """
-    standing = context.standing(VectorsRecord, keys.task_id("reconstruct_fused", strategy))
-    if standing is not None:
-        return standing
     record = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
     manifest = context.frame(record.key, record.sha256)
-    name, table = f"fused_{strategy}", VectorTable(context.store, keys.fused_table(strategy))
+    table = VectorTable(context.store, keys.fused_table(strategy))
     width = _declared_width(context, strategy, manifest)
     meter = Meter(context.store)
-    new = _not_in_table(manifest, table, width)
-    merged, quarantined = _fetch(context, new, width, meter)
-    version = table.merge(pa.concat_tables(merged)) if merged else table.version()
-    if version is None:
-        raise DataError(
-            f"expected usable fused vectors for strategy {strategy}, got none of {len(manifest)} rows: "
-            f"{quarantined[0].reason} in {quarantined[0].key}"
-        )
-    bad = {row.video_id for row in quarantined}
-    usable = manifest.loc[~manifest["video_id"].isin(bad), ["video_id"]].reset_index(drop=True)
+
+    def fetch(rows: pd.DataFrame) -> tuple[pa.Table | None, list[Quarantined]]:
+        return _fetch(context, rows, width, meter)
+
+    # Shards are immutable, so shard and row say all about where a vector came from.
+    updated = update_table(table, manifest[_SOURCE], _SOURCE, [], {"vector": width}, fetch)
     return record_vectors(
-        context, name, table.key, version, usable, quarantined, meter.stop(cached=len(manifest) - len(new))
+        context,
+        table.key,
+        updated.version,
+        updated.rows[["video_id"]],
+        updated.quarantined,
+        meter.stop(updated.cached),
     )
 
 
@@ -58,20 +53,9 @@ def _declared_width(context: StepContext, strategy: Strategy, manifest: pd.DataF
     return int(manifest["fused_dim"].mode().iloc[0]) if schema is None else schema.fused_dim
 
 
-def _not_in_table(manifest: pd.DataFrame, table: VectorTable, width: int) -> pd.DataFrame:
-    """Manifest rows whose vector, from this very shard row, the table does not hold. Shards are immutable."""
-    if table.widths().get("vector") != width:
-        return manifest
-    held = table.columns(_SOURCE)
-    if held is None:
-        return manifest
-    known = pd.MultiIndex.from_frame(held.to_pandas())
-    return manifest[~pd.MultiIndex.from_frame(manifest[_SOURCE]).isin(known)]
-
-
 def _fetch(
     context: StepContext, rows: pd.DataFrame, width: int, meter: Meter
-) -> tuple[list[pa.Table], list[Quarantined]]:
+) -> tuple[pa.Table | None, list[Quarantined]]:
     """Fetch each shard once and take all its wanted rows at once."""
     by_shard = dict(list(rows.groupby("fused_key", sort=True)))
     tables: list[pa.Table] = []
@@ -90,7 +74,7 @@ def _fetch(
             continue
         tables.append(table)
         quarantined += bad
-    return [table for table in tables if len(table)], quarantined
+    return pa.concat_tables(tables) if tables else None, quarantined
 
 
 def _verified(fetched: Fetched, wanted: pd.DataFrame, width: int) -> tuple[pa.Table, list[Quarantined]]:

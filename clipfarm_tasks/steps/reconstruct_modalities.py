@@ -1,6 +1,5 @@
 """Bring the video, audio and text vectors of all strategies' videos into one table: fetch only what changed."""
 
-import io
 import logging
 
 import pandas as pd
@@ -10,10 +9,11 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
 from clipfarm_tasks.data.modality_rows import assemble
 from clipfarm_tasks.data.quarantine import Quarantined
-from clipfarm_tasks.errors import DataError, MissingObjectError
+from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
+from clipfarm_tasks.steps.update_table import update_table
 from clipfarm_tasks.vector_tables import VectorTable, vectors
 
 log = logging.getLogger(__name__)
@@ -23,10 +23,7 @@ _IDENTITY = ["video_id", *_KEY_COLUMNS, *_ETAG_COLUMNS]
 
 
 def reconstruct_modalities(context: StepContext) -> VectorsRecord:
-    """Verify and merge new and changed modality vectors; returns the table version the run is pinned to.
-
-    A repeated attempt keeps the version of the first, unless it covers other videos: other runs move the table on, and
-    the jobs of a pair must have trained on one version.
+    """Verify and merge new and changed modality vectors; returns a table version that holds all usable videos.
 
     Raises:
         DataError: too many videos are unusable, or none is usable.
@@ -35,41 +32,24 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     table = VectorTable(context.store, keys.modalities_table())
     meter = Meter(context.store)
     declared = _declared_widths(context) or {Modality(name): width for name, width in table.widths().items()}
-    videos = _wanted(context)
-    standing = _standing(context, videos)
-    if standing is not None:
-        return standing
-    wanted = _with_etags(context, videos)
-    held = _held(table, declared)
-    identity = pd.MultiIndex.from_frame(wanted[_IDENTITY])
-    is_held = identity.isin(pd.MultiIndex.from_frame(held[_IDENTITY]))
-    new = wanted[~is_held]
-    merged, quarantined = _fetch(context, new, declared, meter)
-    version = table.merge(merged) if len(merged) else table.version()
-    if version is None:
-        raise DataError(
-            f"expected usable modality vectors, got none of {len(wanted)} videos: "
-            f"{quarantined[0].detail} at {quarantined[0].key}"
-        )
-    cached = held[pd.MultiIndex.from_frame(held[_IDENTITY]).isin(identity)]
-    usable = pd.concat(
-        [cached[["video_id", "text_present"]], merged.select(["video_id", "text_present"]).to_pandas()]
-    ).sort_values("video_id", ignore_index=True)
-    usable = usable.astype({"video_id": "str", "text_present": "int8"})  # whichever side was empty
+    wanted = _with_etags(context, _wanted(context))
+
+    def fetch(rows: pd.DataFrame) -> tuple[pa.Table, list[Quarantined]]:
+        return _fetch(context, rows, declared, meter)
+
+    widths = {str(modality): width for modality, width in declared.items()}
+    updated = update_table(table, wanted, _IDENTITY, ["text_present"], widths, fetch)
+    usable = updated.rows.astype({"video_id": "str", "text_present": "int8"})
+    promised = usable["text_emb_key"] != ""
     return record_vectors(
-        context, "modalities", table.key, version, usable, quarantined, meter.stop(cached=int(is_held.sum()))
+        context,
+        table.key,
+        updated.version,
+        usable[["video_id", "text_present"]],
+        updated.quarantined,
+        meter.stop(updated.cached),
+        text_missing=int((promised & (usable["text_present"] == 0)).sum()),
     )
-
-
-def _standing(context: StepContext, videos: pd.DataFrame) -> VectorsRecord | None:
-    """The record of an earlier attempt of this run for exactly these videos, usable or quarantined."""
-    record = context.standing(VectorsRecord, keys.task_id("reconstruct_modalities"))
-    if record is None:
-        return None
-    usable = context.frame(record.rows_key, record.sha256)
-    quarantined = pd.read_parquet(io.BytesIO(context.store.get(record.quarantine_key)))
-    covered = {*usable["video_id"], *quarantined["video_id"]}
-    return record if covered == set(videos["video_id"]) else None
 
 
 def _wanted(context: StepContext) -> pd.DataFrame:
@@ -96,20 +76,17 @@ def _wanted(context: StepContext) -> pd.DataFrame:
 
 
 def _with_etags(context: StepContext, wanted: pd.DataFrame) -> pd.DataFrame:
-    """Add the current ETag of each object: empty when the listing of its prefix does not hold it."""
+    """Add the current ETag of each object, empty when there is none. One listing tells those of a whole prefix."""
     columns = {}
     for modality, key_column, etag_column in zip(Modality, _KEY_COLUMNS, _ETAG_COLUMNS, strict=True):
-        listed = {info.key: info.etag for info in context.store.list(keys.embeddings_prefix(modality))}
-        columns[etag_column] = [listed.get(key, "") for key in wanted[key_column]]
+        prefix = keys.embeddings_prefix(modality)
+        known = {info.key: info.etag for info in context.store.list(prefix)}
+        for key in wanted[key_column]:
+            if key and not key.startswith(prefix):
+                info = context.store.head(key)
+                known[key] = "" if info is None else info.etag
+        columns[etag_column] = [known.get(key, "") for key in wanted[key_column]]
     return wanted.assign(**columns)
-
-
-def _held(table: VectorTable, declared: dict[Modality, int]) -> pd.DataFrame:
-    """What the table holds; nothing counts as held when it has other widths than upstream declares."""
-    columns = [*_IDENTITY, "text_present"]
-    same = table.widths() == {str(modality): width for modality, width in declared.items()}
-    held = table.columns(columns) if same else None
-    return pd.DataFrame(columns=columns) if held is None else held.to_pandas()
 
 
 def _fetch(
@@ -133,7 +110,7 @@ def _fetch(
     columns: dict[str, pa.Array] = {"video_id": pa.array(good["video_id"], pa.string())}
     for key_column, etag_column in zip(_KEY_COLUMNS, _ETAG_COLUMNS, strict=True):
         columns[key_column] = pa.array(good[key_column], pa.string())
-        # The ETag of what was read: an object overwritten since the listing is then seen as changed next time.
+        # The ETag of what was read, which is not the listed one when the object was overwritten since.
         columns[etag_column] = pa.array([etags.get(key, "") for key in good[key_column]], pa.string())
     columns["text_present"] = pa.array(rows.text_present, pa.int8())
     for modality, matrix in rows.vectors.items():

@@ -47,25 +47,27 @@ class Meter:
 
 def record_vectors(
     context: StepContext,
-    table: str,
     key: str,
     version: int,
     usable: pd.DataFrame,
     quarantined: Sequence[Quarantined],
     throughput: Throughput,
+    text_missing: int = 0,
 ) -> VectorsRecord:
     """Write what a run may use of a table and what it may not.
 
     Raises:
         DataError: more than ``max_quarantined_fraction`` of the rows are unusable; the list is written first.
     """
+    table = keys.table_name(key)
     reasons = count_by_reason(quarantined)
     columns = ["video_id", "key", "reason", "detail"]
     quarantine_key = keys.quarantine(context.run_id, table)
     listed = pd.DataFrame([asdict(row) for row in quarantined], columns=columns).astype(str)
     context.put_frame(quarantine_key, listed.sort_values(columns, ignore_index=True))
     log.info(
-        "%s: %d objects, %d bytes in %.1f s (%.0f objects/s), %d retries, %d rows cached, %d quarantined %s",
+        "%s: %d objects, %d bytes in %.1f s (%.0f objects/s), %d retries, %d rows cached, %d quarantined %s, "
+        "%d without the text they name",
         table,
         throughput.objects,
         throughput.bytes,
@@ -75,6 +77,7 @@ def record_vectors(
         throughput.cached,
         len(quarantined),
         reasons,
+        text_missing,
     )
     limit = context.params.max_quarantined_fraction
     where = f"{table} (all of them: {context.store.uri(quarantine_key)})"
@@ -89,5 +92,6 @@ def record_vectors(
         sha256=context.put_frame(rows_key, usable),
         quarantine_key=quarantine_key,
         quarantined=reasons,
+        text_missing=text_missing,
         throughput=throughput,
     )

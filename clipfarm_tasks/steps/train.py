@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import SnapshotRecord
-from clipfarm_tasks.evaluation.config_used import FamilyUsed, library_versions
+from clipfarm_tasks.evaluation.config_used import FamilyUsed
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import job_documents
@@ -67,7 +68,9 @@ def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path)
     model.save(models)
     for name, curve in report.curves.items():
         (curves / f"{name}_curve.json").write_bytes(json_bytes(dataclasses.asdict(curve)))
-    (folder / _FIT).write_bytes(json_bytes({"hyperparams": report.hyperparams, "device": report.device}))
+    # Threads are the deployment's, not the run's, but they change the last digits: so they are told.
+    hyperparams = {**report.hyperparams, "threads": context.settings.train_threads}
+    (folder / _FIT).write_bytes(json_bytes({"hyperparams": hyperparams, "device": report.device}))
     val, test = (model.predict(rows.inputs.take(part[name])) for name in PARTS)
     np.savez(folder / _PREDICTED, val=val, test=test)
 

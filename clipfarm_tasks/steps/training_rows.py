@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord, VectorsRecord
+from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
 from clipfarm_tasks.data.columns import KNOWN, Kind
 from clipfarm_tasks.data.features import assert_no_feature_leakage
-from clipfarm_tasks.data.metadata_report import read_metadata_report
+from clipfarm_tasks.data.metadata_report import MetadataReport
+from clipfarm_tasks.documents import parse_document
 from clipfarm_tasks.evaluation.reports import TrainingData
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.inputs import F32, ModelInputs
@@ -55,45 +56,44 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, fa
     """
     split = context.record(SplitRecord, keys.task_id("build_split", strategy, horizon))
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
+    manifest = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
     rows = context.frame(split.key, split.sha256)
-    spec = read_metadata_report(context.store.get(labels.report_key), context.store.uri(labels.report_key)).features
+    spec = _report(context, labels).features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     where = f"the features of {context.store.uri(labels.report_key)}"
     assert_no_feature_leakage(columns, where)
     metadata = context.frame(labels.key, labels.sha256).set_index("video_id").loc[rows["video_id"], columns]
-    fused = context.record(VectorsRecord, keys.task_id("reconstruct_fused", strategy))
-    modalities = context.record(VectorsRecord, keys.task_id("reconstruct_modalities"))
     inputs = ModelInputs(
         metadata=metadata.reset_index(drop=True),
         text_present=rows["text_present"].to_numpy(dtype=np.float32),
-        **_vectors(context, family, rows["video_id"].to_numpy(dtype=object), fused, modalities),
+        **_vectors(context, strategy, family, rows["video_id"].to_numpy(dtype=object), split.tables),
     )
-    manifest = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
     data = TrainingData(
         rows=rows,
         features=inputs.metadata,
         lists=spec,
         leakage_columns_checked=tuple(sorted(_LEAKAGE | set(spec.excluded_leakage))),
-        dropped={
-            "metadata": labels.dropped,
-            "manifest": manifest.dropped,
-            fused.table: fused.quarantined,
-            modalities.table: modalities.quarantined,
-            "join": split.dropped,
-        },
-        table_versions={fused.table: fused.version, modalities.table: modalities.version},
+        dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
+        table_versions=split.tables,
     )
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data)
 
 
+def _report(context: StepContext, labels: MetadataRecord) -> MetadataReport:
+    body = context.bytes(labels.report_key, labels.report_sha256)
+    return parse_document(MetadataReport, body, context.store.uri(labels.report_key))
+
+
 def _vectors(
-    context: StepContext, family: Family, ids: NDArray[np.object_], fused: VectorsRecord, modalities: VectorsRecord
+    context: StepContext, strategy: Strategy, family: Family, ids: NDArray[np.object_], versions: dict[str, int]
 ) -> dict[str, F32]:
     preset = PRESETS[family]
     found: dict[str, F32] = {}
     if preset.sees_fused:
-        found["fused"] = VectorTable(context.store, fused.key).read("vector", ids, fused.version)
+        table = VectorTable(context.store, keys.fused_table(strategy))
+        found["fused"] = table.read("vector", ids, versions[keys.table_name(table.key)])
     if preset.sees_modalities:
-        table = VectorTable(context.store, modalities.key)
-        found |= {str(modality): table.read(str(modality), ids, modalities.version) for modality in Modality}
+        table = VectorTable(context.store, keys.modalities_table())
+        version = versions[keys.table_name(table.key)]
+        found |= {str(modality): table.read(str(modality), ids, version) for modality in Modality}
     return found

@@ -1,5 +1,6 @@
 """The graph, compared with one written down by hand, and what holds for each of its tasks."""
 
+import re
 from datetime import timedelta
 
 STRATEGIES = ("concat", "sum_pool", "max_pool")
@@ -103,6 +104,21 @@ def test_each_box_does_what_its_id_says(dag):
         assert task.task_id == expected
         assert not task.op_kwargs
         assert {type(part) for part in task.op_args} <= {str, int, type(None)}  # nothing that serialises as an object
+        checked += 1
+    assert checked == 47
+
+
+def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
+    checked = 0
+    for task in dag.tasks:
+        if task.task_id == "resolve_run":
+            continue
+        name, strategy, days, family = task.op_args
+        file, command = re.fullmatch(r"`(.+?)`; by hand: `python -m clipfarm_tasks step (.+?)`", task.doc_md).groups()
+        assert (root / file).is_file()
+        options = {"--run-id": "<id>", "--strategy": strategy, "--horizon": days, "--model": family}
+        given = [word for option, value in options.items() if value is not None for word in (option, str(value))]
+        assert command.split() == [name, *given]
         checked += 1
     assert checked == 47
 

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from clipfarm_tasks.data.embeddings import check_width, decode_npy, fit_text
+from clipfarm_tasks.data.embeddings import decode_npy, fit_text
 from clipfarm_tasks.data.quarantine import BadVectorError, Reason
 
 VALUES = np.linspace(-2, 2, 9)
@@ -91,9 +91,3 @@ def test_text_is_padded_or_cut_to_width():
     assert fit_text(vector, 6).tolist() == [1, 2, 3, 4, 0, 0]
     assert fit_text(vector, 3).tolist() == [1, 2, 3]
     assert fit_text(vector, 4).dtype == np.float32
-
-
-def test_check_width():
-    assert check_width(np.zeros(3, np.float32), 3).shape == (3,)
-    with pytest.raises(BadVectorError, match="wrong_width: expected width 4, got 3"):
-        check_width(np.zeros(3, np.float32), 4)

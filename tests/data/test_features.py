@@ -39,6 +39,15 @@ LEAKAGE = [
         "view_count_7d",
         "log_like_count",
         "viewCount",
+        "views_24h",
+        "total_views",
+        "likes",
+        "like_ratio",
+        "super_likes",
+        "engagementRate",
+        "video_age_days",
+        "age_hours",
+        "share_count",
     ],
 )
 def test_leakage(name):
@@ -57,7 +66,11 @@ def test_leakage(name):
         "uploads_per_week",
         "publicStatsViewable",
         "channel_digg_count",
-        "super_likes",
+        "channel_like_ratio",
+        "music_duration_seconds",
+        "is_original_sound",
+        "language_score",
+        "page_count",
     ],
 )
 def test_no_leakage(name):

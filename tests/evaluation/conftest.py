@@ -27,7 +27,7 @@ def _config(**params) -> RunConfig:
             manifests=manifests,
             schemas=dict.fromkeys(Strategy),
         ),
-        code=CodeVersion(package="0.1.0", git_sha="abc"),
+        code=CodeVersion(package="0.1.0", git_sha="abc", source_sha256="abc"),
         table_versions={},
         resolved_at="2026-03-05T00:00:00+00:00",
         as_of="2026-03-05T00:00:00+00:00",

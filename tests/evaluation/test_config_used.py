@@ -1,11 +1,10 @@
 import json
 from dataclasses import replace
-from importlib.metadata import version
 
 import pytest
 
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.config_used import FamilyUsed, config_used, library_versions, merge_config_used
+from clipfarm_tasks.evaluation.config_used import FamilyUsed, config_used, merge_config_used
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import Family
 
@@ -73,9 +72,3 @@ def test_jobs_of_other_configs_do_not_merge(make, make_config, pair, data):
         DataError, match=r"expected numeric_cols of all jobs to be equal, .*, in config_used\.json, run r1"
     ):
         merge_config_used(pair, {"ridge": make("ridge"), "gbdt": make("gbdt", lists=lists)})
-
-
-def test_library_versions_are_the_installed_ones():
-    found = library_versions()
-    assert list(found) == ["python", "numpy", "pandas", "scikit_learn", "torch"]
-    assert found["scikit_learn"] == version("scikit-learn")

@@ -1,12 +1,12 @@
-"""The DAG under the real scheduler, on a real bucket, over Airflow's REST API: what a night and a bad night look like."""
+"""The DAG under the real scheduler, on a real bucket, over Airflow's REST API: a good night and a bad night."""
 
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
@@ -18,6 +18,7 @@ from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.graph import tasks_of
 from clipfarm_tasks.stack.airflow_client import FINISHED_RUN
 from clipfarm_tasks.stack.airflow_server import AirflowServer
+from clipfarm_tasks.stack.errors import StackError
 from clipfarm_tasks.stack.task_failure import explain
 
 pytestmark = pytest.mark.integration
@@ -25,7 +26,11 @@ pytestmark = pytest.mark.integration
 DAG_ID = "clipfarm_training"
 BUCKET = "scheduled"
 CODE = "scheduled-code"
-OVERRIDES = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False", "CLIPFARM_GIT_SHA": CODE}
+OVERRIDES = {
+    "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    "CLIPFARM_GIT_SHA": CODE,  # the checkout may be edited while the tests run
+}
 FULL = {"horizons": ["7"], "max_epochs": 2, "patience": 2, "projector_dim": 8, "run_label": "full"}
 AS_OPTIONS = ("--horizon", "7", "--max-epochs", "2", "--patience", "2", "--projector-dim", "8", "--run-label", "full")
 BROKEN = {"strategies": ["concat", "max_pool"], "horizons": ["7"], "models": ["ridge"]}
@@ -141,8 +146,6 @@ def full(scheduled):
 @pytest.fixture(scope="module")
 def by_hand(scheduled, full, repository):
     """The same params from the command line, on the same bucket: (finished process, id of its run)."""
-    import os
-
     environment = os.environ | scheduled.s3.environment() | {"CLIPFARM_BUCKET": BUCKET, "CLIPFARM_GIT_SHA": CODE}
     command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "2", *AS_OPTIONS]
     process = subprocess.run(
@@ -153,7 +156,7 @@ def by_hand(scheduled, full, repository):
 
 
 @pytest.fixture(scope="module")
-def cleared_job(scheduled, full, by_hand):
+def cleared_job(scheduled, full):
     """(objects before, record) of a finished training task that was cleared alone."""
     before = scheduled.objects(keys.snapshots_prefix(scheduled.pipeline_run(full)))
     scheduled.clear(full, REUSED, downstream=False)
@@ -161,7 +164,7 @@ def cleared_job(scheduled, full, by_hand):
 
 
 @pytest.fixture(scope="module")
-def red_box(scheduled, full, by_hand, cleared_job):
+def red_box(scheduled):
     """A run while one strategy's manifest is missing: (run, states, tries, its id in the bucket)."""
     key = keys.fused_manifest(Strategy.MAX_POOL)
     manifest = scheduled.read(key)
@@ -180,7 +183,7 @@ def healed(scheduled, red_box):
 
 
 @pytest.fixture(scope="module")
-def refused(scheduled, full):
+def refused(scheduled):
     return scheduled.trigger(WRONG)
 
 
@@ -223,7 +226,9 @@ def test_a_list_of_numbers_is_found_in_a_record():
 
 def test_the_leaderboard_lists_every_requested_job(scheduled, full):
     document = scheduled.comparison(scheduled.pipeline_run(full))
-    listed = [(row["fusion_strategy"], row["target_horizon_days"], row["model"], row["status"]) for row in document["rows"]]
+    listed = [
+        (row["fusion_strategy"], row["target_horizon_days"], row["model"], row["status"]) for row in document["rows"]
+    ]
     assert sorted(listed) == sorted((strategy, days, family, "ok") for strategy, days, family in FULL_JOBS)
     assert document["missing_jobs"] == []
     assert scheduled.returned(full, "leaderboard")["rows"] == scheduled.returned(full, "gate")["jobs"] == len(FULL_JOBS)
@@ -323,7 +328,7 @@ def test_a_run_cleared_after_the_repair_is_a_new_run_with_a_suffix(scheduled, re
         ("max_pool", "ridge", "ok"),
     }
     assert before
-    assert scheduled.objects(keys.snapshots_prefix(first) ) == before
+    assert scheduled.objects(keys.snapshots_prefix(first)) == before
 
 
 def test_wrong_params_are_refused_with_all_problems_at_once(scheduled, refused):
@@ -334,3 +339,19 @@ def test_wrong_params_are_refused_with_all_problems_at_once(scheduled, refused):
     assert "run parameters: 2 problem(s)" in sentence
     assert "strategie: Extra inputs are not permitted, got ['concat']" in sentence
     assert "train_ratio + val_ratio + test_ratio must be 1, got 0.9 + 0.15 + 0.15 = 1.2" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strategies", ["mean_pool"]),
+        ("horizons", ["14"]),
+        ("seed", -1),
+        ("rank_metric", "foo"),
+        ("run_label", "a/b"),
+        ("run_label", "x" * 300),
+    ],
+)
+def test_a_value_the_form_can_check_starts_no_run(scheduled, name, value):
+    with pytest.raises(StackError, match=f"got HTTP 400 .*Invalid input for param {name}"):
+        scheduled.client.trigger(DAG_ID, {name: value})

@@ -4,7 +4,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
-from clipfarm_tasks.families import Horizon, Modality, Strategy
+from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 
@@ -23,7 +23,11 @@ def test_manifest_holds_the_rows_of_all_three_sides(upstream, run):
     frame = run.frame(record.key)
     assert frame.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw"]
     assert frame["video_id"].tolist() == [name for name in upstream.ids if name not in ("vid001", "vid002", "vid003")]
-    assert record.dropped == {"no_metadata": 1, "no_fused_vector": 1, "no_modality_vectors": 1}
+    assert record.dropped == {
+        "fused_concat": {"index_out_of_range": 1},
+        "modalities": {"missing_object": 1},
+        "join": {"no_metadata": 1, "no_fused_vector": 1, "no_modality_vectors": 1},
+    }
     views = upstream.metadata.set_index(["horizon_days", "video_id"])["horizon_view_count"][7][frame["video_id"]]
     np.testing.assert_array_equal(frame["target_raw"], views)
     np.testing.assert_allclose(frame["target_log"], np.log1p(views))
@@ -39,6 +43,33 @@ def test_parts_are_those_of_a_seeded_shuffle(upstream, run):
     expected[order[:16]], expected[order[16:19]] = "train", "val"  # 70 % and 15 % of 24, whole rows
     assert frame["split"].tolist() == expected.tolist()
     assert (record.n_train, record.n_val, record.n_test) == (16, 3, 5)
+
+
+def test_repeated_split_keeps_rows_and_versions_although_the_tables_moved_on(upstream, run, store):
+    """Jobs may have trained on them: with other versions the jobs that are left would never make a pair."""
+    first = split(upstream, run)
+    upstream.npy[upstream.key(Modality.AUDIO, 3)] = np.ones(3, "f4")
+    upstream.upload()
+    assert run.step("reconstruct_modalities").version > first.tables["modalities"]
+    assert run.step("build_split", *PAIR) == first
+
+
+def test_pair_is_published_although_the_modalities_were_redone_between_two_jobs(upstream, run):
+    """A strategy that comes back while another one is half trained."""
+    upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].head(20)
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"], models=["ridge", "gated_fusion_mlp"])
+    run.step("filter_metadata", horizon=Horizon.D7)
+    run.step("resolve_manifest", Strategy.CONCAT)
+    run.step("reconstruct_fused", Strategy.CONCAT)
+    run.step("reconstruct_modalities")
+    run.step("build_split", *PAIR)
+    run.step("train", *PAIR, Family.RIDGE)
+    run.step("resolve_manifest", Strategy.MAX_POOL)
+    assert run.step("reconstruct_modalities").rows == 24
+    run.step("build_split", *PAIR)
+    run.step("train", *PAIR, Family.GATED_FUSION_MLP)
+    assert run.step("publish_snapshot", *PAIR).model == "all"
 
 
 def test_same_seed_same_bytes_and_other_seed_other_split(upstream, run):
@@ -98,7 +129,9 @@ def test_needs_the_tasks_before_it(upstream, run):
 
 
 def test_working_set_that_was_tampered_with_is_noticed(upstream, run, store):
-    split(upstream, run)
+    upstream.upload()
+    run.resolve()
+    run.vectors()
     store.put(keys.filtered_metadata(run.id, Horizon.D7), pd.DataFrame({"video_id": ["a"]}).to_parquet())
     with pytest.raises(DataError, match=r"expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}, in s3://.*horizon=7.parquet"):
         run.step("build_split", *PAIR)

@@ -7,6 +7,7 @@ from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES
 from clipfarm_tasks.errors import ConfigError, MissingObjectError
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.graph import tasks_of
+from clipfarm_tasks.steps import catalog
 from clipfarm_tasks.steps.catalog import STEPS, execute
 
 
@@ -55,3 +56,14 @@ def test_every_task_leaves_a_small_record(finished):
     stored = finished.files(f"{keys.run_prefix(finished.id)}records/")
     assert sorted(stored) == sorted(f"{name}.json" for name in ids)
     assert {name: len(body) for name, body in stored.items() if len(body) >= RECORD_LIMIT_BYTES} == {}
+
+
+def test_other_code_than_that_which_resolved_the_run_is_refused(upstream, run, monkeypatch):
+    upstream.upload()
+    run.resolve()
+    run.step("resolve_manifest", Strategy.CONCAT)
+    monkeypatch.setattr(catalog, "source_sha256", lambda: "0" * 64)
+    with pytest.raises(
+        ConfigError, match="expected the code that resolved run run-1 .*, got source 000000000000: it was"
+    ):
+        run.step("resolve_manifest", Strategy.CONCAT)

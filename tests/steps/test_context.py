@@ -34,7 +34,7 @@ def context(store):
             manifests=dict.fromkeys(Strategy),
             schemas={**dict.fromkeys(Strategy), Strategy.CONCAT: schema},
         ),
-        code=CodeVersion(package="0", git_sha="unknown"),
+        code=CodeVersion(package="0", git_sha="unknown", source_sha256="unknown"),
         table_versions={},
         resolved_at="2026-01-01T00:00:00+00:00",
         as_of="2026-01-01T00:00:00+00:00",

@@ -28,7 +28,7 @@ def test_missing_job_and_pair_are_named(upstream, run):
     run.step("leaderboard")
     with pytest.raises(
         DataError,
-        match="expected 3 snapshots .* got 1; missing: concat_7d.train_gbdt, concat_7d.publish_snapshot. What",
+        match="expected 3 complete snapshots .* got 1; missing: concat_7d.train_gbdt, concat_7d.publish_snapshot: what",
     ):
         run.step("gate")
 
@@ -37,19 +37,26 @@ def test_missing_job_and_pair_are_named(upstream, run):
 def test_deleted_file_of_a_finished_job_is_noticed(whole, store, name):
     assert whole.step("gate").jobs == 2
     store.delete([keys.job_snapshot(whole.id, Family.RIDGE, *PAIR) + name])
-    with pytest.raises(DataError, match="got 2; missing: concat_7d.train_ridge"):
+    with pytest.raises(
+        DataError, match=f"damaged after they were finished: s3://.*model=ridge.*{name}: start a new run"
+    ):
         whole.step("gate")
 
 
-def test_deleted_marker_of_a_pair_is_noticed(whole, store):
-    store.delete([keys.pair_snapshot(whole.id, *PAIR) + keys.SUCCESS])
+def test_deleted_marker_of_a_pair_is_noticed_and_a_retry_restores_it(whole, store):
+    marker = keys.pair_snapshot(whole.id, *PAIR) + keys.SUCCESS
+    body = store.get(marker)
+    store.delete([marker])
     with pytest.raises(DataError, match="got 2; missing: concat_7d.publish_snapshot"):
         whole.step("gate")
+    whole.step("publish_snapshot", *PAIR)
+    assert store.get(marker) == body
+    assert whole.step("gate").jobs == 2
 
 
 def test_truncated_file_is_noticed(whole, store):
     store.put(keys.job_snapshot(whole.id, Family.GBDT, *PAIR) + "leaderboard.csv", b"rank")
-    with pytest.raises(DataError, match="missing: concat_7d.train_gbdt"):
+    with pytest.raises(DataError, match="damaged after they were finished: s3://.*model=gbdt.*leaderboard.csv"):
         whole.step("gate")
 
 

@@ -1,7 +1,6 @@
 import io
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from clipfarm_tasks import keys
@@ -174,7 +173,7 @@ def test_the_limit_itself_is_accepted(upstream, run):
 def test_no_usable_vector_at_all(upstream, run):
     upstream.manifests[CONCAT]["fused_key"] = "gone.npz"
     with pytest.raises(
-        DataError, match="usable fused vectors for strategy concat, got none of 24 rows: missing_object"
+        DataError, match=r"usable vectors for s3://.*fused_concat.lance, got none of 24 rows: .*no object at gone.npz"
     ):
         reconstruct(upstream, run, max_quarantined_fraction=1.0)
 
@@ -225,21 +224,3 @@ def test_another_width_replaces_the_table(upstream, run, store):
     second = reconstruct(upstream, run)
     assert (second.rows, second.throughput.objects) == (24, 2)
     np.testing.assert_array_equal(read(store, second, upstream.ids), wider)
-
-
-def test_repeated_step_of_a_run_keeps_its_table_version(upstream, run):
-    """Else the jobs that are left would train on another version than the finished ones, and never make a pair."""
-    first = reconstruct(upstream, run)
-    run_id, record = run.id, run.record
-    added = upstream.manifests[CONCAT].iloc[-1:].assign(video_id="vid900", shard_idx=0, fused_key="extra.npz")
-    upstream.shards["extra.npz"] = {
-        "video_ids": np.array(["vid900"]),
-        "vectors": np.ones((1, 13), "f4"),
-        "captured_at": np.array(["x"]),
-    }
-    upstream.manifests[CONCAT] = pd.concat([upstream.manifests[CONCAT], added])
-    assert reconstruct(upstream, run).version > first.version
-    run.record = record
-    assert run.id == run_id
-    again = run.step("reconstruct_fused", CONCAT)
-    assert (again.version, again.sha256) == (first.version, first.sha256)

@@ -163,7 +163,8 @@ def test_too_many_unusable_videos_fail_and_leave_the_list(upstream, run):
 def test_no_usable_video_at_all(upstream, run):
     upstream.npy = {}
     with pytest.raises(
-        DataError, match="usable modality vectors, got none of 24 videos: .* video vector, got no object"
+        DataError,
+        match=r"usable vectors for s3://.*modalities.lance, got none of 24 rows: .* got no object",
     ):
         reconstruct(upstream, run, max_quarantined_fraction=1.0)
 
@@ -261,14 +262,37 @@ def test_network_failure_never_becomes_a_smaller_data_set(upstream, run, store, 
     assert store.head(keys.vector_rows(run.id, "modalities")) is None
 
 
-def test_repeated_step_of_a_run_keeps_its_table_version(upstream, run):
-    """Else the jobs that are left would train on another version than the finished ones, and never make a pair."""
-    first, record = reconstruct(upstream, run), run.record
+def test_repeated_step_takes_in_what_upstream_repaired(upstream, run):
+    del upstream.npy[upstream.key(VIDEO, 2)]
+    assert reconstruct(upstream, run).rows == 23
     upstream.npy[upstream.key(VIDEO, 2)] = np.ones(4, "f4")
-    assert reconstruct(upstream, run, seed=1).version > first.version
-    run.record = record
-    again = run.step("reconstruct_modalities")
-    assert (again.version, again.sha256) == (first.version, first.sha256)
+    upstream.upload()
+    assert run.step("reconstruct_modalities").rows == 24
+
+
+def test_text_comes_first_without_declared_width_and_is_not_cut(upstream, run, store):
+    upstream.schemas = dict.fromkeys(Strategy)
+    texts = {key: value for key, value in upstream.npy.items() if "/text/" in key}
+    upstream.npy = {key: value for key, value in upstream.npy.items() if key not in texts}
+    assert read(store, reconstruct(upstream, run), TEXT, upstream.ids).shape == (24, 4)  # as wide as the video's
+    upstream.npy |= {key: value[:4] for key, value in texts.items()}
+    record = reconstruct(upstream, run, seed=1)
+    np.testing.assert_array_equal(read(store, record, TEXT, upstream.ids[1:2])[0], texts[upstream.key(TEXT, 1)][:4])
+
+
+def test_object_outside_the_usual_folder_is_found(upstream, run, store):
+    key = "clipfarm/elsewhere/a.npy"
+    upstream.npy[key] = np.full(5, 3, "f4")
+    upstream.manifests[Strategy.CONCAT].loc[1, "text_emb_key"] = key
+    record = reconstruct(upstream, run)
+    np.testing.assert_array_equal(read(store, record, TEXT, upstream.ids[1:2])[0], np.full(5, 3, "f4"))
+    assert record.text_missing == 0
+
+
+def test_text_that_is_named_but_missing_is_counted(upstream, run):
+    del upstream.npy[upstream.key(TEXT, 1)]
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.text_missing) == (24, 1)
 
 
 def test_repeated_step_takes_in_a_strategy_that_came_back(upstream, run):

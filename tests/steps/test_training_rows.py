@@ -88,20 +88,29 @@ def test_digest_of_the_rows_changes_with_anything_a_fit_sees(ready):
         before = rows.sha256()
 
 
+def replace_report(run, record, body):
+    """As if filter_metadata had written this report."""
+    sha256 = run.context.put_bytes(record.report_key, body)
+    task = keys.task_id("filter_metadata", horizon=Horizon.D7)
+    changed = record.model_copy(update={"report_sha256": sha256})
+    run.store.put(keys.run_record(run.id, task), changed.model_dump_json().encode())
+
+
 @pytest.mark.parametrize("leak", ["view_count", "horizon_view_count", "likes_per_day", "shares_per_view"])
 def test_leakage_column_forced_into_the_features_is_refused(ready, store, leak):
     record = ready.context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=Horizon.D7))
     report = json.loads(store.get(record.report_key))
     report["features"]["numeric_cols"].append(leak)
-    store.put(record.report_key, json.dumps(report).encode())
+    replace_report(ready, record, json.dumps(report).encode())
     with pytest.raises(DataError, match=rf"tells the label, got {leak}, in the features of s3://.*horizon=7.report"):
         ready.step("train", *PAIR, Family.RIDGE)
     assert ready.files(keys.job_snapshot(ready.id, Family.RIDGE, *PAIR)) == {}
 
 
 def test_report_that_is_not_one_is_named(ready, store):
-    store.put(keys.metadata_report(ready.id, Horizon.D7), b'{"features": 1}')
-    with pytest.raises(DataError, match="expected a metadata report, got .*horizon=7.report.json"):
+    record = ready.context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=Horizon.D7))
+    replace_report(ready, record, b'{"features": 1}')
+    with pytest.raises(DataError, match="expected a valid MetadataReport, got .*horizon=7.report.json"):
         training_rows(ready.context, *PAIR, Family.RIDGE)
 
 

@@ -1,0 +1,124 @@
+"""What is pinned holds what was wanted, whoever else writes to the table."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from clipfarm_tasks.data.quarantine import Quarantined, Reason
+from clipfarm_tasks.errors import DataError, TransientError
+from clipfarm_tasks.steps.update_table import update_table
+from clipfarm_tasks.vector_tables import VectorTable, vectors
+
+pytestmark = pytest.mark.integration
+IDENTITY = ["video_id", "source"]
+
+
+def rows_of(sources, value):
+    matrix = np.full((len(sources), 3), value, "f4")
+    return pa.table(
+        {
+            "video_id": pa.array(list(sources), pa.string()),
+            "source": pa.array(list(sources.values()), pa.string()),
+            "vector": vectors(matrix),
+        }
+    )
+
+
+class Fetch:
+    """Serves every wanted row with the value 1, but the unusable ones; remembers what it was asked for."""
+
+    def __init__(self, unusable=(), read_as=None):
+        self.asked = []
+        self.unusable = unusable
+        self.read_as = read_as or {}
+
+    def __call__(self, rows):
+        self.asked.append(rows["video_id"].tolist())
+        good = rows[~rows["video_id"].isin(self.unusable)]
+        sources = {name: self.read_as.get(name, source) for name, source in good.itertuples(index=False)}
+        bad = [Quarantined(name, "k", Reason.NOT_FINITE, "NaN") for name in rows["video_id"] if name in self.unusable]
+        return rows_of(sources, 1), bad
+
+
+@pytest.fixture
+def table(store):
+    return VectorTable(store, "clipfarm/vectors/t.lance")
+
+
+def update(table, fetch, names="abc", source="mine"):
+    wanted = pd.DataFrame({"video_id": list(names), "source": source})
+    return update_table(table, wanted, IDENTITY, [], {"vector": 3}, fetch)
+
+
+def value_of(table, name, version):
+    return table.read("vector", np.array([name], dtype=object), version)[0, 0]
+
+
+def interfere(table, monkeypatch, times):
+    """After each of our first ``times`` merges, another run moves video ``a`` to its own source."""
+    ours, left = table.merge, [times]
+
+    def merge(rows):
+        version = ours(rows)
+        if left[0]:
+            left[0] -= 1
+            ours(rows_of({"a": "theirs"}, 2))
+        return version
+
+    monkeypatch.setattr(table, "merge", merge)
+
+
+def test_only_what_is_not_held_is_fetched(table):
+    first, second = Fetch(), Fetch()
+    assert update(table, first, "ab").cached == 0
+    updated = update(table, second, "abc")
+    assert (first.asked, second.asked) == ([["a", "b"]], [["c"]])
+    assert (updated.cached, updated.rows["video_id"].tolist()) == (2, ["a", "b", "c"])
+
+
+def test_row_that_another_run_moved_after_our_merge_is_merged_again(table, monkeypatch):
+    interfere(table, monkeypatch, times=1)
+    fetch = Fetch()
+    updated = update(table, fetch)
+    assert fetch.asked == [["a", "b", "c"], ["a"]]
+    assert value_of(table, "a", updated.version) == 1
+    assert updated.rows["source"].tolist() == ["mine"] * 3
+
+
+def test_version_without_news_is_the_one_that_was_looked_at(table):
+    version = update(table, Fetch()).version
+    assert update(table, Fetch()).version == version
+
+
+def test_writers_without_end_are_transient(table, monkeypatch):
+    interfere(table, monkeypatch, times=99)
+    with pytest.raises(TransientError, match=r"expected to pin s3://.*t.lance within 5 rounds"):
+        update(table, Fetch())
+
+
+def test_object_overwritten_between_listing_and_reading_is_fetched_once(table):
+    fetch = Fetch(read_as={"b": "newer"})
+    updated = update(table, fetch)
+    assert fetch.asked == [["a", "b", "c"]]
+    assert updated.rows["source"].tolist() == ["mine", "newer", "mine"]
+
+
+def test_unusable_rows_are_asked_for_once_and_left_out(table):
+    fetch = Fetch(unusable=("b",))
+    updated = update(table, fetch)
+    assert fetch.asked == [["a", "b", "c"]]
+    assert updated.rows["video_id"].tolist() == ["a", "c"]
+    assert [row.video_id for row in updated.quarantined] == ["b"]
+
+
+def test_table_of_another_width_holds_nothing(table):
+    table.merge(pa.table({"video_id": ["a"], "source": ["mine"], "vector": vectors(np.ones((1, 5), "f4"))}))
+    updated = update(table, Fetch())
+    assert updated.cached == 0
+    assert table.widths(updated.version) == {"vector": 3}
+
+
+def test_no_usable_row_at_all(table):
+    with pytest.raises(DataError, match=r"usable vectors for s3://.*t.lance, got none of 3 rows: NaN at k"):
+        update(table, Fetch(unusable=("a", "b", "c")))

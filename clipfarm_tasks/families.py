@@ -77,7 +77,7 @@ class GatedPreset(NeuralPreset):
 
 @dataclass(frozen=True)
 class RidgePreset:
-    """Grid of RidgeCV; when the best alpha is the largest, it goes on in steps of ``alpha_step`` up to ``max_alpha``."""
+    """Grid of RidgeCV; when the best alpha is the largest, it goes on by factors of ``alpha_step`` to ``max_alpha``."""
 
     alphas: tuple[float, ...]
     alpha_step: float

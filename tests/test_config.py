@@ -119,7 +119,7 @@ def test_digest_is_sha256_of_canonical_json():
     content = {
         "params": json.loads(params.model_dump_json()),
         "inputs": json.loads(inputs().model_dump_json()),
-        "code": json.loads(CODE.model_dump_json()),
+        "source": CODE.source_sha256,
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     assert RunConfig.digest_of(params, inputs(), CODE) == hashlib.sha256(canonical.encode()).hexdigest()
@@ -133,9 +133,11 @@ def test_digest_ignores_the_order_of_a_selection_and_follows_everything_else():
         RunConfig.digest_of(RunParams(seed=1), inputs(), CODE),
         RunConfig.digest_of(RunParams(strategies=(Strategy.CONCAT,)), inputs(), CODE),
         RunConfig.digest_of(RunParams(), inputs("e2"), CODE),
-        RunConfig.digest_of(RunParams(), inputs(), CodeVersion(package="0.1.0", git_sha="def", source_sha256="def")),
+        RunConfig.digest_of(RunParams(), inputs(), CODE.model_copy(update={"source_sha256": "def"})),
     }
     assert len(others | {same}) == 5
+    # The same source from another branch, image or release is the same code.
+    assert RunConfig.digest_of(RunParams(), inputs(), CODE.model_copy(update={"git_sha": "def"})) == same
 
 
 def test_config_survives_json():

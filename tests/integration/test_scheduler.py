@@ -29,7 +29,7 @@ CODE = "scheduled-code"
 OVERRIDES = {
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
-    "CLIPFARM_GIT_SHA": CODE,  # the checkout may be edited while the tests run
+    "CLIPFARM_GIT_SHA": CODE,
 }
 FULL = {"horizons": ["7"], "max_epochs": 2, "patience": 2, "projector_dim": 8, "run_label": "full"}
 AS_OPTIONS = ("--horizon", "7", "--max-epochs", "2", "--patience", "2", "--projector-dim", "8", "--run-label", "full")

@@ -3,6 +3,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -106,7 +107,7 @@ def two_signals_at_once(seen):
     both = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, both)
     for number in both:
-        os.kill(os.getpid(), number)
+        signal.pthread_kill(threading.get_ident(), number)  # of the process, another thread would take it at once
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
         time.sleep(10)

@@ -5,10 +5,10 @@ posts falls from 0.49 to 0.40 (mean of four splits).
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Self, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,17 +16,8 @@ from clipfarm_tasks.families import PRESETS, Family, GatedPreset
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, mlp, tower
-from clipfarm_tasks.models.network import (
-    Arrays,
-    FittedNetwork,
-    Labelled,
-    apply_network,
-    begin_fit,
-    fit_network,
-    report,
-)
-from clipfarm_tasks.models.preprocess import Preprocess
-from clipfarm_tasks.models.required import VectorName, check_columns, check_target, fitted, required_vectors
+from clipfarm_tasks.models.neural_family import Design, FittedNetwork, fit_neural, predict_neural
+from clipfarm_tasks.models.required import VectorName, fitted
 
 NAME = Family.GATED_FUSION_MLP
 FILE = "gated_fusion_mlp.pt"
@@ -74,6 +65,9 @@ class GatedFusionMlp(nn.Module):
         return prediction
 
 
+DESIGN = Design(NAME, RECIPE, GatedFusionMlp, MODALITIES, sees_text_present=True, output=attrgetter("head"))
+
+
 class GatedFusionMlpFamily:
     """The family; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
 
@@ -84,43 +78,13 @@ class GatedFusionMlpFamily:
     def fit(
         self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
     ) -> FitReport:
-        """Learn from the train part.
-
-        Raises:
-            ConfigError: the device asked for does not exist.
-            DataError: a modality or a metadata column is missing, or the target is not that of the rows.
-        """
-        check_target(train, train_target, "train")
-        check_target(val, val_target, "validation")
-        check_columns(train, (*options.numeric_cols, *options.categorical_cols), NAME)
-        begin_fit(options)
-        preprocess = Preprocess.fit(train.metadata, options)
-        config = {
-            **{f"{name}_dim": required_vectors(train, name, NAME).shape[1] for name in MODALITIES},
-            "numeric_dim": len(preprocess.numeric_cols),
-            "cat_cardinalities": preprocess.cardinalities,
-        }
-        model = GatedFusionMlp(**config)
-        network = FittedNetwork(model, config, preprocess)
-        trained = fit_network(
-            model,
-            model.head,
-            Labelled(_arrays(network, train), train_target),
-            Labelled(_arrays(network, val), val_target),
-            RECIPE,
-            options,
-        )
-        self._network = network
-        return report(NAME, RECIPE, trained, preprocess, options)
+        """Learn from the train part; see `fit_neural`."""
+        self._network, report = fit_neural(DESIGN, train, train_target, val, val_target, options)
+        return report
 
     def predict(self, rows: ModelInputs) -> F32:
-        """(N,) float32 predictions of ``target_log``.
-
-        Raises:
-            DataError: a modality is missing or of another width than in the fit, or a metadata column is missing.
-        """
-        network = fitted(self._network, NAME)
-        return apply_network(network.model, _arrays(network, rows))
+        """(N,) float32 predictions of ``target_log``; see `predict_neural`."""
+        return predict_neural(DESIGN, fitted(self._network, NAME), rows)
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``gated_fusion_mlp.pt``."""
@@ -129,15 +93,4 @@ class GatedFusionMlpFamily:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read ``gated_fusion_mlp.pt``."""
-        return cls(FittedNetwork.load(folder / FILE, GatedFusionMlp))
-
-
-def _arrays(network: FittedNetwork, rows: ModelInputs) -> Arrays:
-    preprocess = network.preprocess
-    check_columns(rows, (*preprocess.numeric_cols, *preprocess.categorical_cols), NAME)
-    return (
-        *(required_vectors(rows, name, NAME, network.config[f"{name}_dim"]) for name in MODALITIES),
-        np.asarray(rows.text_present, np.float32),
-        preprocess.numerics(rows.metadata),
-        preprocess.categories(rows.metadata),
-    )
+        return cls(FittedNetwork.load(folder / FILE, DESIGN))

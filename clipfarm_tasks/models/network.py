@@ -1,21 +1,19 @@
-"""From arrays to a trained network and its file: what concat_mlp, gated_fusion_mlp and the gbdt projector share."""
+"""From arrays to a trained network and to plain files: what the neural families and the gbdt projector share."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clipfarm_tasks.families import Family, NeuralPreset
+from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.device import resolve_device
-from clipfarm_tasks.models.family import FitOptions, FitReport
+from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.models.layers import start_at
-from clipfarm_tasks.models.preprocess import Preprocess
 from clipfarm_tasks.models.seeds import seed_torch
 from clipfarm_tasks.models.training_loop import Part, Trained, predict, train
 
@@ -81,56 +79,9 @@ def fit_network(
     return trained
 
 
-def report(
-    family: Family, recipe: NeuralPreset, trained: Trained, preprocess: Preprocess, options: FitOptions
-) -> FitReport:
-    """What the fit of a neural family says about itself."""
-    found = {
-        "max_epochs": options.max_epochs,
-        "patience": options.patience,
-        "best_epoch": trained.best_epoch,
-        "log_cols": preprocess.log_cols,
-    }
-    hyperparams = {**asdict(recipe), "hidden": list(recipe.hidden), **found}
-    return FitReport({family.value: trained.curve}, hyperparams, resolve_device(options.device).type)
-
-
 def apply_network(model: nn.Module, arrays: Arrays) -> F32:
     """Outputs of a fitted ``model`` for N rows, float32 with N rows."""
     return predict(model, _tensors(arrays, torch.device("cpu")))
-
-
-@dataclass(frozen=True)
-class FittedNetwork:
-    """A fitted network on the CPU and what it takes to use it elsewhere: the content of its file.
-
-    Attributes:
-        model: the network in evaluation mode.
-        config: keyword arguments that build it: the ``model_config`` of the file.
-        preprocess: what its metadata went through.
-    """
-
-    model: nn.Module
-    config: dict[str, Any]
-    preprocess: Preprocess
-
-    def save(self, path: Path) -> Path:
-        """Write {model_state_dict, model_config, preprocess}: tensors and plain Python only."""
-        content = {
-            "model_state_dict": self.model.state_dict(),
-            "model_config": self.config,
-            "preprocess": self.preprocess.to_dict(),
-        }
-        return save_plain(path, content)
-
-    @classmethod
-    def load(cls, path: Path, build: Callable[..., nn.Module]) -> Self:
-        """Read what `save` wrote; ``build`` is the module's class."""
-        content = load_plain(path)
-        model = build(**content["model_config"])
-        model.load_state_dict(content["model_state_dict"])
-        model.eval()
-        return cls(model, content["model_config"], Preprocess.from_dict(content["preprocess"]))
 
 
 def save_plain(path: Path, content: dict[str, Any]) -> Path:

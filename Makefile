@@ -36,8 +36,9 @@ demo: $(STAMP) ## Train all 24 models on a synthetic bucket through Airflow, pri
 up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
 	@$(BIN)/python -m clipfarm_tasks.stack up
 
+# Two files at a time: much of the suite waits for servers. Each process starts an S3 server of its own.
 test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## Check code and formatting
 	@$(BIN)/ruff check

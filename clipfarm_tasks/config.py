@@ -213,7 +213,11 @@ class Settings(Frozen):
     """Where the pipeline runs: read from the environment, never part of a run's digest."""
 
     bucket: str = Field(min_length=1, description="CLIPFARM_BUCKET: bucket of all keys")
-    endpoint_url: str | None = Field(default=None, description="AWS_ENDPOINT_URL: S3 server other than AWS")
+    endpoint_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+",
+        description="AWS_ENDPOINT_URL: S3 server other than AWS, with http(s)://",
+    )
     region: str = Field(default="us-east-1", description="AWS_REGION or AWS_DEFAULT_REGION")
     train_threads: int = Field(
         default=1,
@@ -242,11 +246,15 @@ class Settings(Frozen):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            problems = [
-                f"{_VARIABLES[str(item['loc'][0])]}: {item['msg']}, got {given.get(str(item['loc'][0]))!r}"
-                for item in error.errors()
-            ]
+            problems = [_setting_problem(item) for item in error.errors()]
             raise ConfigError("environment: " + "; ".join(problems)) from error
+
+
+def _setting_problem(item: Any) -> str:
+    variable = _VARIABLES[str(item["loc"][0])]
+    if item["type"] == "missing":
+        return f"expected {variable}, got nothing: it is not set"
+    return f"{variable}: {item['msg']}, got {item['input']!r}"
 
 
 _VARIABLES = {

@@ -114,9 +114,9 @@ def quarantine(run_id: str, table: str) -> str:
     return f"{run_prefix(run_id)}quarantine/{table}.parquet"
 
 
-def split_manifest(run_id: str, strategy: Strategy, horizon: Horizon) -> str:
-    """The joined rows of a pair and the part each belongs to."""
-    return f"{run_prefix(run_id)}splits/strategy={strategy}/horizon={int(horizon)}/split_manifest.parquet"
+def split_manifest(run_id: str, strategy: Strategy, horizon: Horizon, sha256: str) -> str:
+    """The joined rows of a pair and the part each belongs to; named by content, so attempts cannot overwrite it."""
+    return f"{run_prefix(run_id)}splits/strategy={strategy}/horizon={int(horizon)}/{sha256[:16]}.parquet"
 
 
 def shared_fit(run_id: str, family: Family, inputs_sha256: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.errors import ClipfarmError, ConfigError
+from clipfarm_tasks.errors import ClipfarmError, ConfigError, DataError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.storage import Store
 
@@ -14,11 +14,12 @@ _WRITTEN = 2  # findings after which the probe object exists
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was tried: what, whether it works, and if not, what to do about it."""
+    """One thing that was tried: what, whether it works, and if not, what to do about it and which exit code that is."""
 
     what: str
     ok: bool
     advice: str = ""
+    exit_code: int = 0
 
 
 def check(store: Store) -> list[Finding]:
@@ -49,7 +50,7 @@ def _try(what: str, attempt: Callable[[], object]) -> Finding:
     try:
         attempt()
     except ClipfarmError as error:
-        return Finding(what, ok=False, advice=str(error))
+        return Finding(what, ok=False, advice=str(error), exit_code=error.exit_code)
     return Finding(what, ok=True)
 
 
@@ -70,5 +71,6 @@ def _expect_same(store: Store, key: str, body: bytes) -> None:
 def _present(store: Store, key: str) -> Finding:
     what = f"input {key}"
     if store.head(key) is None:
-        return Finding(what, ok=False, advice=f"expected upstream's object at {store.uri(key)}, got none")
+        advice = f"expected upstream's object at {store.uri(key)}, got none"
+        return Finding(what, ok=False, advice=advice, exit_code=DataError.exit_code)
     return Finding(what, ok=True)

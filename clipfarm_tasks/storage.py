@@ -6,6 +6,7 @@ the middle of a body; what outlasts ``Settings.retry_timeout_s`` is a `Transient
 """
 
 import itertools
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 from obstore.store import S3Store
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_any
+from tenacity.stop import stop_when_event_set
 from tenacity.wait import wait_random_exponential
 
 from clipfarm_tasks.config import Settings
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import ClientConfig, S3Config
 
+log = logging.getLogger(__name__)
 _A = TypeVar("_A")
 _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.1
@@ -110,9 +113,18 @@ class Store:
             credential_provider=credentials,
         )
         wait = wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
-        stop = stop_after_delay(settings.retry_timeout_s)
+        # Whoever is told to stop must not wait until the threads have used up their retries.
+        self._interrupted = threading.Event()
+        stop = stop_any(stop_after_delay(settings.retry_timeout_s), stop_when_event_set(self._interrupted))
         when = retry_if_exception_type(TransientError)
-        self._retrying = Retrying(wait=wait, stop=stop, retry=when, before_sleep=self._count_retry, reraise=True)
+        self._retrying = Retrying(
+            wait=wait,
+            stop=stop,
+            retry=when,
+            sleep=sleep_using_event(self._interrupted),
+            before_sleep=self._count_retry,
+            reraise=True,
+        )
 
     def uri(self, key: str) -> str:
         """Full address of a key, for messages and for Lance."""
@@ -175,7 +187,7 @@ class Store:
 
     def get_many(self, keys: Iterable[str], concurrency: int | None = None) -> Iterator[tuple[str, Fetched | None]]:
         """Read objects, at most ``concurrency`` in flight, in order of arrival; None for one that does not exist."""
-        yield from _in_parallel(self._fetch, keys, concurrency or self.settings.concurrency)
+        yield from _in_parallel(self._fetch, keys, concurrency or self.settings.concurrency, self._interrupted)
 
     def put(self, key: str, body: bytes) -> str:
         """Write an object, replacing what is there; returns its ETag."""
@@ -183,8 +195,8 @@ class Store:
 
     def put_many(self, items: Iterable[tuple[str, bytes]], concurrency: int | None = None) -> int:
         """Write objects with at most ``concurrency`` in flight; returns how many."""
-        written = _in_parallel(lambda item: self.put(*item), items, concurrency or self.settings.concurrency)
-        return sum(1 for _ in written)
+        limit = concurrency or self.settings.concurrency
+        return sum(1 for _ in _in_parallel(lambda item: self.put(*item), items, limit, self._interrupted))
 
     def create(self, key: str, body: bytes) -> bool:
         """Write an object only if it does not exist; True when the object now holds exactly ``body``.
@@ -202,6 +214,10 @@ class Store:
         """Size and ETag of an object, or None when it does not exist."""
         try:
             meta = self._call(key, lambda: obstore.head(self._s3, key))
+        except ValueError as error:
+            if _is_addressable(error):
+                raise
+            return None
         except MissingObjectError:
             self.check_bucket()  # the answer to a HEAD has no body that could say NoSuchBucket
             return None
@@ -238,9 +254,12 @@ class Store:
         # A copy for each call: tenacity keeps the state of a call in the object, and calls run side by side.
         return self._retrying.copy()(once)
 
-    def _count_retry(self, _state: RetryCallState) -> None:
+    def _count_retry(self, state: RetryCallState) -> None:
         with self._lock:
             self.retries += 1
+            first = self.retries == 1
+        if first and state.outcome is not None:
+            log.warning("retrying for up to %g s: %s", self.settings.retry_timeout_s, state.outcome.exception())
 
     def _fetch(self, key: str) -> tuple[str, Fetched | None]:
         def read() -> Fetched:
@@ -252,14 +271,22 @@ class Store:
         except MissingObjectError:
             return key, None
         except ValueError as error:
-            # A key with an empty, "." or ".." segment, which obstore cannot address and upstream does not write.
-            if "Could not parse path" not in str(error):
+            if _is_addressable(error):
                 raise
             return key, None
 
 
-def _in_parallel(call: Callable[[_A], _T], arguments: Iterable[_A], limit: int) -> Iterator[_T]:
+def _is_addressable(error: ValueError) -> bool:
+    """False for a key with an empty, "." or ".." segment: obstore cannot address it, and upstream does not write it."""
+    return "Could not parse path" not in str(error)
+
+
+def _in_parallel(
+    call: Callable[[_A], _T], arguments: Iterable[_A], limit: int, interrupted: threading.Event
+) -> Iterator[_T]:
     """Results in order of arrival, with at most ``limit`` calls under way and no argument drawn before its turn.
+
+    Sets ``interrupted`` when the process is told to end, so that the threads do not use up their retries first.
 
     Threads, not asyncio: obstore lets go of the GIL while it waits, so 64 threads fetch as fast as its coroutines for
     60 % of their CPU time; and a coroutine's callback that meets the end of the interpreter aborts the process.
@@ -277,5 +304,8 @@ def _in_parallel(call: Callable[[_A], _T], arguments: Iterable[_A], limit: int) 
                     return
                 yield arrived.get().result()
                 under_way -= 1
+        except (KeyboardInterrupt, SystemExit):
+            interrupted.set()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

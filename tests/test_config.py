@@ -191,7 +191,7 @@ def test_region_falls_back(environ, region):
 
 @pytest.mark.parametrize("environ", [{}, {"CLIPFARM_BUCKET": ""}])
 def test_a_missing_bucket_names_the_variable(environ):
-    with pytest.raises(ConfigError, match="environment: CLIPFARM_BUCKET: Field required, got None"):
+    with pytest.raises(ConfigError, match="environment: expected CLIPFARM_BUCKET, got nothing: it is not set"):
         Settings.from_environment(environ)
 
 
@@ -210,3 +210,9 @@ def test_every_setting_names_its_variable():
 def test_settings_read_the_process_environment(monkeypatch):
     monkeypatch.setenv("CLIPFARM_BUCKET", "from-the-process")
     assert Settings.from_environment().bucket == "from-the-process"
+
+
+def test_an_endpoint_without_scheme_is_refused_before_any_request():
+    environ = {"CLIPFARM_BUCKET": "b", "AWS_ENDPOINT_URL": "127.0.0.1:9000"}
+    with pytest.raises(ConfigError, match=r"AWS_ENDPOINT_URL: .*got '127.0.0.1:9000'"):
+        Settings.from_environment(environ)

@@ -61,7 +61,7 @@ WORST = [
     contracts.SplitRecord(
         strategy=STRATEGY,
         horizon=Horizon.D30,
-        key=keys.split_manifest(RUN_ID, STRATEGY, Horizon.D30),
+        key=keys.split_manifest(RUN_ID, STRATEGY, Horizon.D30, SHA),
         sha256=SHA,
         n_train=MANY,
         n_val=MANY,

@@ -54,7 +54,7 @@ def working_set(run_id):
     for strategy in Strategy:
         yield keys.resolved_manifest(run_id, strategy)
         for horizon in Horizon:
-            yield keys.split_manifest(run_id, strategy, horizon)
+            yield keys.split_manifest(run_id, strategy, horizon, "a" * 64)
             targets.append(keys.pair_snapshot(run_id, strategy, horizon))
             targets += [keys.job_snapshot(run_id, family, strategy, horizon) for family in Family]
     for family in Family:

@@ -41,7 +41,11 @@ def run(
     horizon: options.Horizons = list(options.default("horizons")),
     model: options.Models = list(options.default("models")),
     run_id: Annotated[
-        str, typer.Option(help="Id of the run; the same id, params and inputs continue it. Default: the UTC time")
+        str,
+        typer.Option(
+            help="Id of the run. The same id, params, inputs and code continue it; others get a new id with a suffix. "
+            "Default: the UTC time"
+        ),
     ] = "",
     split_strategy: options.Split = options.default("split_strategy"),
     seed: options.Seed = options.default("seed"),
@@ -104,7 +108,8 @@ def step(
     from clipfarm_tasks.cli.run_step import run_step
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    typer.echo(run_step(name, run_id, strategy, horizon, model, params).model_dump_json(indent=2))
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    typer.echo(run_step(name, keys.safe_run_id(run_id), strategy, horizon, model, params).model_dump_json(indent=2))
 
 
 @app.command()
@@ -136,7 +141,7 @@ def show(run_id: Annotated[str, typer.Argument(help="Id of a run")]) -> None:
     from clipfarm_tasks.storage import open_store
 
     store = open_store(Settings.from_environment())
-    key = f"{keys.comparison(run_id)}{COMPARISON_JSON}"
+    key = f"{keys.comparison(keys.safe_run_id(run_id))}{COMPARISON_JSON}"
     try:
         document = json.loads(store.get(key))
     except MissingObjectError as error:
@@ -157,4 +162,4 @@ def check() -> None:
         typer.echo(f"{'ok    ' if finding.ok else 'FAILED'}  {finding.what}")
         if finding.advice:
             typer.echo(f"        {finding.advice}")
-    raise typer.Exit(0 if all(finding.ok for finding in findings) else ConfigError.exit_code)
+    raise typer.Exit(max(finding.exit_code for finding in findings))

@@ -31,6 +31,11 @@ def run_pipeline(
     """
     store = open_store(settings)
     record = resolve_run(store, values, source_run_id)
+    asked = keys.safe_run_id(source_run_id)
+    if record.run_id != asked:
+        console.print(
+            f"run {asked} exists with other params, inputs or code: this one is {record.run_id}", soft_wrap=True
+        )
     console.print(f"run {record.run_id}, config {record.digest[:12]}, {store.uri(record.config_key)}", soft_wrap=True)
     params = load_config(store, record.run_id).params
     total = len(tasks_of(params))

@@ -11,10 +11,10 @@ from clipfarm_tasks.errors import DataError
 
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _OUTCOMES = frozenset({"view", "views", "like", "likes", "comment", "comments"})
-_RESPONSE = _OUTCOMES | {
-    "dislikes", "engagement", "engagements", "favorites", "favourites", "impression", "impressions", "reach", "replies",
-    "reposts", "retention", "saves", "share", "shares", "viral", "virality", "watch", "watched",
-}  # fmt: skip
+# Parts of words: an unknown "viewcount" or "review_score" had better stay out until somebody has looked at it.
+_RESPONSE = re.compile(
+    "view|like|comment|share|play|heart|download|upvote|popular|trend|engage|viral|impression|reach|repost|retention|watch"
+)
 _OUTCOME_PREFIXES = ("horizon_", "target_")
 
 
@@ -42,7 +42,8 @@ def is_leakage(name: str) -> bool:
     tokens = [token.lower() for token in _TOKEN.findall(name)]
     if "per" in tokens and not _OUTCOMES.isdisjoint(tokens):
         return True
-    return kind is None and tokens[:1] != ["channel"] and not (_RESPONSE | {"age"}).isdisjoint(tokens)
+    suspicious = _RESPONSE.search(name.lower()) is not None or not {"age", "since"}.isdisjoint(tokens)
+    return kind is None and tokens[:1] != ["channel"] and suspicious
 
 
 def select_features(header: Sequence[str], numeric: Collection[str], categorical: Collection[str]) -> FeatureSpec:

@@ -38,8 +38,9 @@ def up(folder: Path, console: Console, videos: int) -> None:
                 f"user         {USER}\n"
                 f"password     {airflow.password()}\n"
                 f"S3 endpoint  {s3.endpoint_url}, bucket {BUCKET}\n"
+                f"In the UI, unpause clipfarm_training and trigger it; unpausing also starts the last nightly run.\n"
                 f"In another terminal, to use the bucket from the command line:\n"
-                f"  source {exports}\n"
+                f"  cd {Path.cwd()} && . .venv/bin/activate && . {exports}\n"
                 f"Ctrl-C stops both servers.",
                 highlight=False,
                 markup=False,

@@ -19,11 +19,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Takes:
-    """Which selectors a step needs; it takes no other."""
+    """Which selectors a step needs (it takes no other), and whether it may run other code than resolved the run."""
 
     strategy: bool = False
     horizon: bool = False
     family: bool = False
+    any_code: bool = False  # it only reads finished snapshots, and has to tell of them after a deployment too
 
 
 STEPS: dict[str, Takes] = {
@@ -34,8 +35,8 @@ STEPS: dict[str, Takes] = {
     "build_split": Takes(strategy=True, horizon=True),
     "train": Takes(strategy=True, horizon=True, family=True),
     "publish_snapshot": Takes(strategy=True, horizon=True),
-    "leaderboard": Takes(),
-    "gate": Takes(),
+    "leaderboard": Takes(any_code=True),
+    "gate": Takes(any_code=True),
 }
 
 
@@ -56,7 +57,8 @@ def execute(
     """
     _check_selectors(name, strategy, horizon, family)
     context = StepContext(store, settings, load_config(store, run_id))
-    _check_code(context)
+    if not STEPS[name].any_code:
+        _check_code(context)
     _check_requested(context, strategy, horizon, family)
     task = keys.task_id(name, strategy, horizon, family)
     log.info("%s: start, run %s, config %s", task, run_id, context.config.digest[:12])
@@ -76,7 +78,7 @@ def _function(name: str) -> Callable[..., Frozen]:
 
 def _check_selectors(name: str, strategy: Strategy | None, horizon: Horizon | None, family: Family | None) -> None:
     if name not in STEPS:
-        raise ConfigError(f"expected a step out of {', '.join(STEPS)}, got {name!r}")
+        raise ConfigError(f"expected a step out of resolve_run, {', '.join(STEPS)}, got {name!r}")
     takes = STEPS[name]
     given = {"strategy": strategy, "horizon": horizon, "model": family}
     needed = {"strategy": takes.strategy, "horizon": takes.horizon, "model": takes.family}
@@ -84,8 +86,8 @@ def _check_selectors(name: str, strategy: Strategy | None, horizon: Horizon | No
     extra = [selector for selector, need in needed.items() if not need and given[selector] is not None]
     if missing or extra:
         raise ConfigError(
-            f"step {name}: expected {', '.join(s for s, need in needed.items() if need) or 'no selector'}, got "
-            f"{', '.join(s for s, value in given.items() if value is not None) or 'none'}"
+            f"step {name}: expected {', '.join(f'--{s}' for s, need in needed.items() if need) or 'no selector'}, got "
+            f"{', '.join(f'--{s}' for s, value in given.items() if value is not None) or 'none'}"
         )
 
 

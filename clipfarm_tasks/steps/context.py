@@ -74,6 +74,20 @@ class StepContext:
         except MissingObjectError:
             return None
 
+    def settle(self, task: str, record: _R) -> _R:
+        """Make this the record of a task for good, unless another attempt has settled it: then that one stands."""
+        body = record.model_dump_json(indent=1).encode()
+        if self.store.create(keys.run_record(self.run_id, task), body):
+            return record
+        return self.record(type(record), task)
+
+    def holds(self, key: str, sha256: str) -> bool:
+        """Whether an object of the working set is there with this content."""
+        try:
+            return hashlib.sha256(self.store.get(key)).hexdigest() == sha256
+        except MissingObjectError:
+            return False
+
     def fused_schema(self, strategy: Strategy) -> FusedSchema | None:
         """Widths upstream declared when the run was resolved; None where it declared none."""
         pinned = self.config.inputs.schemas.get(strategy)

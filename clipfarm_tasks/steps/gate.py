@@ -25,7 +25,11 @@ def gate(context: StepContext) -> GateRecord:
     }
     missing, damaged = [], []
     for task, prefix in wanted.items():
-        marker = read_marker(context.store, prefix, context.config.digest)
+        try:
+            marker = read_marker(context.store, prefix, context.config.digest)
+        except DataError as error:
+            damaged.append(str(error))
+            continue
         if marker is None:
             missing.append(task)
         else:

@@ -5,7 +5,7 @@ import logging
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import LeaderboardRecord
-from clipfarm_tasks.errors import MissingObjectError
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.comparison import (
     JobResult,
     best_by_mae_log_document,
@@ -50,10 +50,10 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
 def _result(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> JobResult:
     prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
     metrics = None
-    if read_marker(context.store, prefix, context.config.digest) is not None:
-        try:
+    try:
+        if read_marker(context.store, prefix, context.config.digest) is not None:
             metrics = metrics_of(metrics_summary_of(context.store, prefix), family, context.store.uri(prefix))
-        except MissingObjectError as error:
-            # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
-            log.warning("%s counts as missing: %s", keys.task_id("train", strategy, horizon, family), error)
+    except DataError as error:
+        # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
+        log.warning("%s counts as missing: %s", keys.task_id("train", strategy, horizon, family), error)
     return JobResult(strategy, horizon, family, f"{prefix}{METRICS_SUMMARY}", metrics)

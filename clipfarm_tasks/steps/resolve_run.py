@@ -1,5 +1,6 @@
 """Pin what a run is made of: parameters, input versions, code. The only step that reads the clock or the params."""
 
+import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ from clipfarm_tasks.code_version import code_version
 from clipfarm_tasks.config import PinnedObject, RunConfig, RunInputs, RunParams
 from clipfarm_tasks.contracts import RunRecord
 from clipfarm_tasks.errors import ConfigError, MissingObjectError
-from clipfarm_tasks.steps.context import load_config
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vector_tables import VectorTable
 
@@ -49,10 +49,16 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
             supersedes=supersedes,
         )
         key = keys.run_config(run_id)
-        if store.create(key, config.model_dump_json(indent=2).encode()) or load_config(store, run_id).digest == digest:
+        if store.create(key, config.model_dump_json(indent=2).encode()) or _standing_digest(store, key) == digest:
             log.info("resolve_run: %s with digest %s", store.uri(key), digest)
             return _record(run_id, digest, chosen)
     raise ConfigError(f"expected run id {base!r} free or of digest {digest}, got another run: choose another id")
+
+
+def _standing_digest(store: Store, key: str) -> str:
+    """Digest of the run that has this id; also of one that another release of the code resolved."""
+    document = json.loads(store.get(key))
+    return str(document.get("digest")) if isinstance(document, dict) else ""
 
 
 def _record(run_id: str, digest: str, params: RunParams) -> RunRecord:

@@ -1,6 +1,5 @@
 """A snapshot as a local folder: write its documents, read them back, fetch it from the bucket, tell its record."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,18 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
 
 
 def metrics_summary_of(store: Store, prefix: str) -> dict[str, Any]:
-    """metrics_summary.json of a finished snapshot."""
-    document: dict[str, Any] = json.load(io.BytesIO(store.get(f"{prefix}{METRICS_SUMMARY}")))
+    """metrics_summary.json of a finished snapshot.
+
+    Raises:
+        DataError: it is lost, or is no JSON object any more.
+    """
+    key = f"{prefix}{METRICS_SUMMARY}"
+    try:
+        document = json.loads(store.get(key))
+    except ValueError as error:
+        raise DataError(f"expected the metrics of a snapshot, got {error}, in {store.uri(key)}") from error
+    if not isinstance(document, dict):
+        raise DataError(f"expected the metrics of a snapshot, got {type(document).__name__}, in {store.uri(key)}")
     return document
 
 

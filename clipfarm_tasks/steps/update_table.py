@@ -104,4 +104,7 @@ def _pinned(
     if version is None or not usable.any():
         first = f"{quarantined[0].detail} at {quarantined[0].key}" if quarantined else "no row"
         raise DataError(f"expected usable vectors for {table.uri}, got none of {len(wanted)} rows: {first}")
-    return Updated(version, held[usable].sort_values(KEY, ignore_index=True), quarantined, cached)
+    rows = held[usable].sort_values(KEY, ignore_index=True)
+    # Another run may have got hold of a row that was unusable a moment ago.
+    still_bad = [row for row in quarantined if row.video_id not in set(rows[KEY])]
+    return Updated(version, rows, still_bad, cached)

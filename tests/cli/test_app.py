@@ -108,7 +108,7 @@ def test_missing_bucket_is_one_sentence(command):
     for arguments in (["run"], ["check"], ["show", "x"], ["sample"], ["step", "gate", "--run-id", "x"]):
         answer = command(*arguments, CLIPFARM_BUCKET=None)
         assert answer.returncode == 2
-        assert answer.stderr.strip() == "ConfigError: environment: CLIPFARM_BUCKET: Field required, got None"
+        assert answer.stderr.strip() == "ConfigError: environment: expected CLIPFARM_BUCKET, got nothing: it is not set"
         assert answer.stdout == ""
 
 

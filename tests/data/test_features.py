@@ -48,6 +48,12 @@ LEAKAGE = [
         "video_age_days",
         "age_hours",
         "share_count",
+        "play_count",
+        "viewcount",
+        "LIKECOUNT",
+        "hearts",
+        "days_since_published",
+        "popularity",
     ],
 )
 def test_leakage(name):

@@ -73,9 +73,11 @@ def test_pair_is_published_although_the_modalities_were_redone_between_two_jobs(
 
 
 def test_same_seed_same_bytes_and_other_seed_other_split(upstream, run):
-    first = split(upstream, run, seed=5)
-    assert run.step("build_split", *PAIR) == first
-    assert split(upstream, run, seed=6).sha256 != first.sha256
+    first = split(upstream, run, run_id="one", seed=5)
+    again = split(upstream, run, run_id="two", seed=5)
+    assert again.key != first.key
+    assert again.sha256 == first.sha256
+    assert split(upstream, run, run_id="three", seed=6).sha256 != first.sha256
 
 
 def test_chronological_split_tests_on_the_newest(upstream, run):
@@ -135,3 +137,32 @@ def test_working_set_that_was_tampered_with_is_noticed(upstream, run, store):
     store.put(keys.filtered_metadata(run.id, Horizon.D7), pd.DataFrame({"video_id": ["a"]}).to_parquet())
     with pytest.raises(DataError, match=r"expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}, in s3://.*horizon=7.parquet"):
         run.step("build_split", *PAIR)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_split_that_was_lost_or_altered_is_written_again(upstream, run, store, lost):
+    first = split(upstream, run)
+    body = store.get(first.key)
+    if lost:
+        store.delete([first.key])
+    else:
+        store.put(first.key, body[:100])
+    assert run.step("build_split", *PAIR) == first
+    assert store.get(first.key) == body
+
+
+def test_lost_split_that_cannot_be_made_again_is_told(upstream, run, store):
+    first = split(upstream, run)
+    store.delete([first.key])
+    del upstream.npy[upstream.key(Modality.AUDIO, 3)]
+    store.delete([upstream.key(Modality.AUDIO, 3)])
+    run.step("reconstruct_modalities")
+    with pytest.raises(DataError, match="got it lost, and the vector tables have moved on since: start a new run"):
+        run.step("build_split", *PAIR)
+
+
+def test_attempt_that_comes_late_takes_over_the_settled_record(upstream, run, store):
+    """A zombie that read other vectors: neither its rows nor its versions replace those that jobs may train on."""
+    first = split(upstream, run)
+    zombie = first.model_copy(update={"sha256": "0" * 64, "tables": {"modalities": 99}})
+    assert run.context.settle(keys.task_id("build_split", *PAIR), zombie) == first

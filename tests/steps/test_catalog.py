@@ -17,20 +17,20 @@ def test_every_step_of_the_catalog_has_its_file_and_function(repository):
 
 
 def test_unknown_step(store, bucket):
-    with pytest.raises(ConfigError, match="expected a step out of filter_metadata, .*, gate, got 'trian'"):
+    with pytest.raises(ConfigError, match="expected a step out of resolve_run, filter_metadata, .*, gate, got 'trian'"):
         execute("trian", store, bucket, "r")
 
 
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("train", {"strategy": Strategy.CONCAT}, "step train: expected strategy, horizon, model, got strategy"),
-        ("filter_metadata", {}, "step filter_metadata: expected horizon, got none"),
-        ("gate", {"family": Family.RIDGE}, "step gate: expected no selector, got model"),
+        ("train", {"strategy": Strategy.CONCAT}, "step train: expected --strategy, --horizon, --model, got --strategy"),
+        ("filter_metadata", {}, "step filter_metadata: expected --horizon, got none"),
+        ("gate", {"family": Family.RIDGE}, "step gate: expected no selector, got --model"),
         (
             "resolve_manifest",
             {"strategy": Strategy.CONCAT, "horizon": Horizon.D7},
-            "expected strategy, got strategy, h",
+            "expected --strategy, got --strategy, --h",
         ),
     ],
 )
@@ -65,3 +65,10 @@ def test_other_code_than_that_which_resolved_the_run_is_refused(upstream, run, m
     monkeypatch.setattr(catalog, "source_sha256", lambda: "0" * 64)
     with pytest.raises(ConfigError, match="expected the code that resolved run run-1 .*, got source 0{12}: it was"):
         run.step("resolve_manifest", Strategy.CONCAT)
+
+
+def test_leaderboard_is_written_after_a_deployment_too(upstream, run, monkeypatch):
+    upstream.upload()
+    run.resolve()
+    monkeypatch.setattr(catalog, "source_sha256", lambda: "0" * 64)
+    assert run.step("leaderboard").rows == 0

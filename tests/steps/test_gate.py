@@ -66,3 +66,17 @@ def test_snapshot_of_another_config_is_refused(whole, store):
     store.put(key, store.get(key).replace(digest.encode(), b"0" * 64))
     with pytest.raises(DataError, match=f"expected config digest {digest}, got 0{{64}}, in s3://.*_SUCCESS"):
         whole.step("gate")
+
+
+def test_marker_that_cannot_be_read_is_named_and_hides_nothing(whole, store):
+    marker = keys.job_snapshot(whole.id, Family.GBDT, *PAIR) + keys.SUCCESS
+    store.put(marker, b"{")
+    with pytest.raises(DataError, match="damaged after they were finished: expected a valid Marker, got .*model=gbdt"):
+        whole.step("gate")
+    assert whole.step("leaderboard").missing == ("concat_7d.gbdt",)
+
+
+def test_metrics_that_cannot_be_read_count_as_missing_on_the_leaderboard(whole, store):
+    store.put(keys.job_snapshot(whole.id, Family.RIDGE, *PAIR) + "metrics_summary.json", b"{")
+    record = whole.step("leaderboard")
+    assert (record.rows, record.missing) == (1, ("concat_7d.ridge",))

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -135,3 +136,16 @@ def test_table_versions_found_are_recorded_but_do_not_make_another_run(store, ru
     config = load_config(store, run.resolve("second").run_id)
     assert config.table_versions == {keys.fused_table("concat"): 1, keys.modalities_table(): 1}
     assert config.digest == load_config(store, "first").digest
+
+
+def test_id_taken_by_a_run_of_another_release_gets_a_suffix(upstream, run, store):
+    """A config this release cannot read is another run's, not an end of the road."""
+    upstream.upload()
+    first = run.resolve()
+    document = json.loads(store.get(first.config_key))
+    del document["code"]
+    document["of_another_release"] = 1
+    document["digest"] = "0" * 64
+    store.put(first.config_key, json.dumps(document).encode())
+    second = run.resolve()
+    assert second.run_id == f"{first.run_id}-{second.digest[:8]}"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from clipfarm_tasks.errors import ChangedObjectError, ConfigError, MissingObjectError
-from clipfarm_tasks.storage import open_store
+from clipfarm_tasks.storage import Store, open_store
 from tests.faulty_s3 import FaultyS3, stall
 
 pytestmark = pytest.mark.integration
@@ -135,16 +135,30 @@ def test_get_many_hands_over_what_arrives_first(watched):
     assert [key for key, _ in store.get_many(["slow", "fast"])] == ["fast", "slow"]
 
 
+@pytest.mark.parametrize("call", ["get_many", "put_many"])
 @pytest.mark.parametrize("limit", [1, 3])
-def test_no_more_in_flight_than_asked(watched, limit):
-    proxy, store = watched
+def test_no_more_in_flight_than_asked(store, monkeypatch, limit, call):
+    """Counted inside the calls: a call waits until as many as the limit are under way, then leaves time for more."""
+    under_way, lock, full = [], threading.Lock(), threading.Barrier(limit)
+    peaks = []
+
+    def blocking(self, *arguments):
+        with lock:
+            under_way.append(arguments)
+            peaks.append(len(under_way))
+        full.wait(10)  # broken, and with it the test, when fewer are ever under way
+        time.sleep(0.01)
+        with lock:
+            under_way.remove(arguments)
+        return arguments[0], None
+
+    monkeypatch.setattr(Store, {"get_many": "_fetch", "put_many": "put"}[call], blocking)
     keys = [f"k{number}" for number in range(24)]
-    proxy.rule = lambda request: stall(0.02)
-    store.put_many(((key, b"1") for key in keys), concurrency=limit)
-    assert proxy.most_in_flight == limit
-    proxy.most_in_flight = 0
-    assert len(list(store.get_many(keys, concurrency=limit))) == 24
-    assert proxy.most_in_flight == limit
+    if call == "get_many":
+        assert sorted(key for key, _ in store.get_many(keys, concurrency=limit)) == sorted(keys)
+    else:
+        assert store.put_many([(key, b"1") for key in keys], concurrency=limit) == 24
+    assert max(peaks) == limit
 
 
 def test_keys_are_asked_for_as_they_are_needed(store):
@@ -210,3 +224,9 @@ def in_threads():
             return list(pool.map(call, range(count)))
 
     return run
+
+
+@pytest.mark.parametrize("key", ["a//b.npy", "s3://bucket/a.npy", "../a"])
+def test_a_key_that_cannot_be_addressed_does_not_exist(store, key):
+    assert store.head(key) is None
+    assert list(store.get_many([key])) == [(key, None)]

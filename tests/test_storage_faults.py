@@ -1,5 +1,6 @@
 """What goes wrong between us and S3: what heals is retried and counted, what does not is told at once with advice."""
 
+import random
 import time
 
 import boto3
@@ -94,6 +95,18 @@ def test_a_body_that_breaks_off_is_read_again_from_the_start(proxy, faulty, tmp_
         proxy.rule = first(2, IN_BODY[fault], of("GET"))
         assert CALLS[name][1](store, tmp_path)
         assert store.retries == 2
+
+
+@pytest.mark.parametrize("fault", ["reset", "truncated"])
+def test_a_download_that_breaks_off_after_some_chunks_starts_with_an_empty_file(proxy, faulty, tmp_path, fault):
+    """Larger than the 10 MiB that obstore hands over at a time: the first half was written when it broke off."""
+    body = random.Random(0).randbytes(25_000_000)
+    store = faulty(request_timeout_s=10.0)
+    etag = store.put("large", body)
+    proxy.rule = first(1, IN_BODY[fault], of("GET"))
+    assert store.download("large", tmp_path / "file", etag) == len(body)
+    assert store.retries == 1
+    assert (tmp_path / "file").read_bytes() == body
 
 
 @pytest.mark.parametrize("fault", ["503 SlowDown", "500", "reset"])

@@ -6,6 +6,7 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vector_tables import VectorTable
 
 CONCAT = Strategy.CONCAT
@@ -44,6 +45,13 @@ def test_every_vector_is_the_one_upstream_wrote(upstream, run, store):
     assert run.frame(record.rows_key)["video_id"].tolist() == upstream.ids
     assert quarantine(run).columns.tolist() == ["video_id", "key", "reason", "detail"]
     assert quarantine(run).empty
+
+
+def test_each_shard_is_requested_once_however_many_rows_it_holds(upstream, run, monkeypatch):
+    asked, fetch = [], Store._fetch
+    monkeypatch.setattr(Store, "_fetch", lambda self, key: asked.append(key) or fetch(self, key))
+    reconstruct(upstream, run)
+    assert sorted(asked) == [FIRST, SECOND]
 
 
 def test_vectors_are_read_in_the_order_asked_for(upstream, run, store):
@@ -213,6 +221,17 @@ def test_recaptured_video_moves_to_its_new_shard(upstream, run, store):
     np.testing.assert_array_equal(read(store, second, ["vid002"]), vector)
     # The older version still answers as it did: a run trains on the version it is pinned to.
     np.testing.assert_array_equal(read(store, first, ["vid002"]), upstream.fused[CONCAT][2:3])
+
+
+def test_held_vector_that_a_new_capture_makes_unusable_is_not_used_any_more(upstream, run):
+    reconstruct(upstream, run)
+    newer = keys.fused_shard(CONCAT, "2026-03-03", 0)
+    vector = np.full((1, 13), np.nan, dtype="f4")
+    upstream.shards[newer] = {"video_ids": np.array(["vid002"]), "vectors": vector, "captured_at": np.array(["x"])}
+    upstream.manifests[CONCAT].loc[2, ["fused_key", "shard_idx"]] = [newer, 0]
+    second = reconstruct(upstream, run)
+    assert (second.rows, second.quarantined) == (23, {"not_finite": 1})
+    assert "vid002" not in set(run.frame(second.rows_key)["video_id"])
 
 
 def test_another_width_replaces_the_table(upstream, run, store):

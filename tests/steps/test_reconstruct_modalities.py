@@ -1,4 +1,5 @@
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Modality, Strategy
+from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vector_tables import VectorTable
 
 VIDEO, AUDIO, TEXT = Modality
@@ -40,6 +42,53 @@ def test_every_vector_is_the_one_upstream_wrote(upstream, run, store):
     for modality in Modality:
         np.testing.assert_array_equal(read(store, record, modality, upstream.ids), upstream.vectors[modality])
     assert text_present(run, record) == dict(zip(upstream.ids, upstream.present.astype(int), strict=True))
+
+
+def test_each_object_is_requested_once_and_requests_overlap(upstream, run, monkeypatch):
+    asked, lock, another, overlapped, fetch = [], threading.Lock(), threading.Event(), [], Store._fetch
+
+    def watched(self, key):
+        with lock:
+            asked.append(key)
+            alone = len(asked) == 1
+        if alone:
+            overlapped.append(another.wait(10))  # answered only when a second request is under way
+        else:
+            another.set()
+        return fetch(self, key)
+
+    monkeypatch.setattr(Store, "_fetch", watched)
+    reconstruct(upstream, run)
+    assert overlapped == [True]
+    assert sorted(asked) == sorted(upstream.npy)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_object_overwritten_between_listing_and_reading_is_held_as_it_was_read(
+    upstream, run, store, monkeypatch, modality
+):
+    key = upstream.key(modality, WITH_TEXT)
+    newer = upstream.vectors[modality][WITH_TEXT] + 1
+    body = io.BytesIO()
+    np.save(body, newer)
+    etags, get_many = [], store.get_many
+
+    def overwritten(*arguments):
+        etags.append(store.put(key, body.getvalue()))
+        return get_many(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "get_many", overwritten)
+        first = reconstruct(upstream, run)
+    assert (first.rows, len(etags)) == (24, 1)
+    np.testing.assert_array_equal(read(store, first, modality, ["vid001"]), [newer])
+    held = VectorTable(store, first.key).columns(["video_id", f"{modality}_etag"], first.version).to_pandas()
+    assert held.set_index("video_id")[f"{modality}_etag"]["vid001"] == etags[0] == store.head(key).etag
+    run.resolve("next")
+    run.step("resolve_manifest", Strategy.CONCAT)
+    following = run.step("reconstruct_modalities")
+    assert (following.throughput.objects, following.throughput.cached, following.rows) == (0, 24, 24)
+    assert following.version == first.version
 
 
 def test_videos_of_all_strategies_share_the_table(upstream, run):
@@ -227,6 +276,15 @@ def test_repaired_video_comes_back(upstream, run, store):
     record = reconstruct(upstream, run, seed=1)
     assert (record.rows, record.quarantined, record.throughput.cached) == (24, {}, 23)
     np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), upstream.vectors[VIDEO])
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_held_vector_that_upstream_makes_unusable_is_not_used_any_more(upstream, run, modality):
+    reconstruct(upstream, run)
+    upstream.npy[upstream.key(modality, WITH_TEXT)] = np.full_like(upstream.vectors[modality][WITH_TEXT], np.nan)
+    second = reconstruct(upstream, run, seed=1)
+    assert (second.rows, second.quarantined) == (23, {"not_finite": 1})
+    assert "vid001" not in text_present(run, second)
 
 
 def test_declared_widths_that_change_replace_the_table(upstream, run, store):

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import SplitRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
@@ -164,6 +166,41 @@ def test_two_runs_with_the_same_inputs_and_seed_are_identical(upstream, run):
         for name in OWN_FILES[family]:
             if name.startswith("curves/"):
                 assert one[family][name] == two[family][name]
+
+
+def poison_test_targets(run):
+    """As if build_split had found other views for the videos of the test part."""
+    task = keys.task_id("build_split", *PAIR)
+    record = run.context.record(SplitRecord, task)
+    frame = run.frame(record.key)
+    held_out = frame["split"] == "test"
+    frame.loc[held_out, "target_log"] += 5.0
+    frame.loc[held_out, "target_raw"] = np.expm1(frame.loc[held_out, "target_log"])
+    changed = record.model_copy(update={"sha256": run.context.put_frame(record.key, frame)})
+    run.store.put(keys.run_record(run.id, task), changed.model_dump_json().encode())
+
+
+def test_no_fit_sees_the_test_part(upstream, run):
+    """Neither the weights nor the epoch it stops at: other test labels change the test metrics and nothing else."""
+    upstream.upload()
+    found = []
+    for run_id in ("clean", "poisoned"):
+        run.resolve(run_id, models=list(Family), max_epochs=3)
+        run.splits()
+        if run_id == "poisoned":
+            poison_test_targets(run)
+        for family in Family:
+            run.step("train", *PAIR, family)
+        found.append({family: snapshot(run, family) for family in Family})
+    clean, poisoned = found
+    for family in Family:
+        for name in OWN_FILES[family] | {"predictions/val.parquet"}:
+            assert clean[family][name] == poisoned[family][name], name
+        fits = [json.loads(files[family]["config_used.json"])["hyperparams"] for files in found]
+        assert fits[0] == fits[1]
+        metrics = [json.loads(files[family]["metrics_summary.json"])["models"][family] for files in found]
+        assert metrics[0]["val"] == metrics[1]["val"]
+        assert metrics[0]["test"] != metrics[1]["test"]
 
 
 def test_another_seed_changes_the_result(upstream, run):

@@ -59,6 +59,37 @@ def test_a_family_gets_only_the_vectors_it_sees(upstream, ready, family):
         assert vectors is None or np.array_equal(vectors, upstream.vectors[modality][order])
 
 
+def test_vectors_are_those_of_the_split_s_versions_and_not_the_newest(upstream, ready):
+    """Between the split and a job another run moves both tables on."""
+    context, video_id = ready.context, upstream.ids[3]
+    newer = keys.fused_shard(PAIR[0], "2026-03-03", 0)
+    fused = upstream.fused[PAIR[0]][3:4] + 1
+    upstream.shards[newer] = {"video_ids": np.array([video_id]), "vectors": fused, "captured_at": np.array(["x"])}
+    upstream.manifests[PAIR[0]].loc[3, ["fused_key", "shard_idx"]] = [newer, 0]
+    for modality in Modality:
+        upstream.npy[upstream.key(modality, 3)] = upstream.vectors[modality][3] + 1
+    upstream.upload()
+    ready.resolve("run-2", models=list(Family))
+    ready.splits()
+    expected = {"fused": upstream.fused[PAIR[0]][3], **{str(name): upstream.vectors[name][3] for name in Modality}}
+    for family in (Family.RIDGE, Family.GATED_FUSION_MLP):
+        for owner, change in ((context, 0), (ready.context, 1)):  # the other run does see what is new
+            rows = training_rows(owner, *PAIR, family)
+            row = rows.data.rows["video_id"].tolist().index(video_id)
+            for name, vector in expected.items():
+                found = getattr(rows.inputs, name)
+                assert found is None or np.array_equal(found[row], vector + np.float32(change)), (name, change)
+
+
+def test_video_whose_held_vector_became_unusable_is_no_training_row(upstream, ready):
+    upstream.npy[upstream.key(Modality.AUDIO, 3)] = np.full(3, np.nan, "f4")
+    upstream.upload()
+    ready.resolve("run-2", models=list(Family), max_quarantined_fraction=0.1)
+    ready.splits()
+    order = positions(upstream, training_rows(ready.context, *PAIR, Family.GATED_FUSION_MLP))
+    assert order == [row for row in range(24) if row not in (3, 4)]
+
+
 def test_rows_lost_on_the_way_are_told_by_stage(ready):
     dropped = training_rows(ready.context, *PAIR, Family.RIDGE).data.dropped
     assert dropped == {

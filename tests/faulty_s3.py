@@ -181,9 +181,7 @@ class FaultyS3:
         self.upstream = urlsplit(upstream_url).netloc
         self.rule: Rule | None = None
         self.log: list[Request] = []
-        self.most_in_flight = 0
         self.closing = threading.Event()
-        self._in_flight = 0
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), type("ProxyExchange", (Exchange,), {"proxy": self}))
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -199,19 +197,14 @@ class FaultyS3:
 
     @contextmanager
     def receiving(self, request: Request) -> Iterator[Fault]:
-        """Log the request, choose its fault, and count it as in flight meanwhile."""
+        """Log the request and choose its fault."""
         with self._lock:
             self.log.append(request)
             fault = (self.rule and self.rule(request)) or forward
-            self._in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self._in_flight)
         try:
             yield fault
         except OSError:  # the client, or the real server, went away
             pass
-        finally:
-            with self._lock:
-                self._in_flight -= 1
 
 
 class _Server(ThreadingHTTPServer):

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -201,10 +201,8 @@ class FaultyS3:
         with self._lock:
             self.log.append(request)
             fault = (self.rule and self.rule(request)) or forward
-        try:
+        with suppress(OSError):  # the client, or the real server, went away
             yield fault
-        except OSError:  # the client, or the real server, went away
-            pass
 
 
 class _Server(ThreadingHTTPServer):

@@ -5,12 +5,9 @@ the middle of a body; what outlasts ``Settings.retry_timeout_s`` is a `Transient
 `ConfigError` at once. Only "the object does not exist" is ever reported as missing.
 """
 
-import itertools
 import logging
-import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -25,6 +22,7 @@ from tenacity.wait import wait_random_exponential
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import ConfigError, MissingObjectError, TransientError
+from clipfarm_tasks.parallel import in_parallel
 from clipfarm_tasks.storage_errors import S3_ERRORS, AlreadyThereError, named
 
 if TYPE_CHECKING:
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
 
 log = logging.getLogger(__name__)
-_A = TypeVar("_A")
 _T = TypeVar("_T")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
@@ -187,7 +184,7 @@ class Store:
 
     def get_many(self, keys: Iterable[str], concurrency: int | None = None) -> Iterator[tuple[str, Fetched | None]]:
         """Read objects, at most ``concurrency`` in flight, in order of arrival; None for one that does not exist."""
-        yield from _in_parallel(self._fetch, keys, concurrency or self.settings.concurrency, self._interrupted)
+        yield from in_parallel(self._fetch, keys, concurrency or self.settings.concurrency, self._interrupted)
 
     def put(self, key: str, body: bytes) -> str:
         """Write an object, replacing what is there; returns its ETag."""
@@ -196,7 +193,7 @@ class Store:
     def put_many(self, items: Iterable[tuple[str, bytes]], concurrency: int | None = None) -> int:
         """Write objects with at most ``concurrency`` in flight; returns how many."""
         limit = concurrency or self.settings.concurrency
-        return sum(1 for _ in _in_parallel(lambda item: self.put(*item), items, limit, self._interrupted))
+        return sum(1 for _ in in_parallel(lambda item: self.put(*item), items, limit, self._interrupted))
 
     def create(self, key: str, body: bytes) -> bool:
         """Write an object only if it does not exist; True when the object now holds exactly ``body``.
@@ -279,33 +276,3 @@ class Store:
 def _is_addressable(error: ValueError) -> bool:
     """False for a key with an empty, "." or ".." segment: obstore cannot address it, and upstream does not write it."""
     return "Could not parse path" not in str(error)
-
-
-def _in_parallel(
-    call: Callable[[_A], _T], arguments: Iterable[_A], limit: int, interrupted: threading.Event
-) -> Iterator[_T]:
-    """Results in order of arrival, with at most ``limit`` calls under way and no argument drawn before its turn.
-
-    Sets ``interrupted`` when the process is told to end, so that the threads do not use up their retries first.
-
-    Threads, not asyncio: obstore lets go of the GIL while it waits, so 64 threads fetch as fast as its coroutines for
-    60 % of their CPU time; and a coroutine's callback that meets the end of the interpreter aborts the process.
-    """
-    waiting = iter(arguments)
-    arrived: queue.SimpleQueue[Future[_T]] = queue.SimpleQueue()
-    with ThreadPoolExecutor(limit, thread_name_prefix="s3") as pool:
-        under_way = 0
-        try:
-            while True:
-                for argument in itertools.islice(waiting, limit - under_way):
-                    pool.submit(call, argument).add_done_callback(arrived.put)
-                    under_way += 1
-                if not under_way:
-                    return
-                yield arrived.get().result()
-                under_way -= 1
-        except (KeyboardInterrupt, SystemExit):
-            interrupted.set()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)

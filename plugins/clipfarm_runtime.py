@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import (
@@ -113,7 +114,7 @@ def _open() -> tuple[Store, Settings]:
 
     from clipfarm_tasks.storage import open_store
 
-    settings = Settings.from_environment()
+    Settings.from_environment()  # before the connection is looked at: what is wrong here is not its fault
     hook = AwsBaseHook(aws_conn_id=CONNECTION_ID, client_type="s3")
     try:
         # The hook itself would only warn, and go on with whatever credentials the machine has.
@@ -124,12 +125,15 @@ def _open() -> tuple[Store, Settings]:
             f"Connections or set AIRFLOW_CONN_{CONNECTION_ID.upper()}; without key pair it uses the machine's own role"
         ) from error
     session = hook.get_session()
-    settings = settings.model_copy(
-        update={
-            "endpoint_url": hook.conn_config.get_service_endpoint_url("s3") or settings.endpoint_url,
-            "region": session.region_name or settings.region,
-        }
-    )
+    from_connection = {
+        "AWS_ENDPOINT_URL": hook.conn_config.get_service_endpoint_url("s3"),
+        "AWS_REGION": session.region_name,
+    }
+    given = {name: value for name, value in from_connection.items() if value}
+    try:
+        settings = Settings.from_environment({**os.environ, **given})
+    except ConfigError as error:
+        raise ConfigError(f"connection {CONNECTION_ID!r} over the environment: {error}") from error
     return open_store(settings, session), settings
 
 

@@ -65,6 +65,7 @@ sys.meta_path.insert(0, Guard())
 builtins.__import__ = guarded_import
 bag = DagBag(FOLDER, safe_mode=False)
 answer = {
+    "heavy": sorted(HEAVY),
     "errors": list(bag.import_errors.values()),
     "dags": list(bag.dags),
     "loaded": sorted({name.partition(".")[0] for name in set(sys.modules) - bare}),

@@ -195,6 +195,14 @@ def test_session_endpoint_and_region_come_from_the_connection(opened, monkeypatc
     assert session.get_credentials().secret_key == "a-secret"
 
 
+def test_endpoint_of_the_connection_is_checked_like_the_variable(opened, monkeypatch):
+    extra = {"endpoint_url": "s3.test:1"}
+    monkeypatch.setenv("AIRFLOW_CONN_CLIPFARM_S3", connection(login="a-key", password="a-secret", extra=extra))
+    with pytest.raises(errors.ConfigError, match=r"connection 'clipfarm_s3' .*AWS_ENDPOINT_URL: .*got 's3.test:1'"):
+        clipfarm_runtime._open()
+    assert opened == []
+
+
 def test_environment_fills_what_the_connection_leaves_out(opened, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CLIPFARM_S3", connection(login="a-key", password="a-secret"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.test")

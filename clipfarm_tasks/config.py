@@ -232,6 +232,18 @@ class Settings(Frozen):
         default=120.0, ge=0, description="CLIPFARM_S3_RETRY_TIMEOUT: seconds of retries before a request fails"
     )
     concurrency: int = Field(default=64, ge=1, le=1024, description="CLIPFARM_S3_CONCURRENCY: object reads in flight")
+    in_flight_mib: int = Field(
+        default=256,
+        ge=1,
+        description="CLIPFARM_S3_IN_FLIGHT_MIB: MiB of objects being read or waiting for their turn; one larger object "
+        "still passes, alone",
+    )
+    train_memory_mib: int = Field(
+        default=1024,
+        ge=0,
+        description="CLIPFARM_TRAIN_MEMORY_MIB: MiB of vectors a training job keeps in memory; more are memory-mapped "
+        "from a temporary file",
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -265,4 +277,6 @@ _VARIABLES = {
     "request_timeout_s": "CLIPFARM_S3_TIMEOUT",
     "retry_timeout_s": "CLIPFARM_S3_RETRY_TIMEOUT",
     "concurrency": "CLIPFARM_S3_CONCURRENCY",
+    "in_flight_mib": "CLIPFARM_S3_IN_FLIGHT_MIB",
+    "train_memory_mib": "CLIPFARM_TRAIN_MEMORY_MIB",
 }

@@ -3,40 +3,37 @@
 Throttling, timeouts, resets and server errors are retried with jittered exponential backoff, also when they strike in
 the middle of a body; what outlasts ``Settings.retry_timeout_s`` is a `TransientError`. A wrong bucket or key pair is a
 `ConfigError` at once. Only "the object does not exist" is ever reported as missing.
+
+A body whose end is missing cannot be told by its own Content-Length when that is wrong too: whoever knows the size from
+a listing, a HEAD or a record gives it (`Store.get_listed`, ``size``), and a body of another length is not believed.
 """
 
-import logging
-import threading
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import obstore
-from obstore.store import S3Store
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, stop_after_delay, stop_any
-from tenacity.stop import stop_when_event_set
-from tenacity.wait import wait_random_exponential
 
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.errors import ConfigError, MissingObjectError, TransientError
+from clipfarm_tasks.errors import MissingObjectError, TransientError
 from clipfarm_tasks.parallel import in_parallel
-from clipfarm_tasks.storage_errors import S3_ERRORS, AlreadyThereError, named
+from clipfarm_tasks.storage_client import client_of, credentials_of, lance_options
+from clipfarm_tasks.storage_errors import NOT_FOUND, S3_ERRORS, AlreadyThereError, named, no_such_bucket
+from clipfarm_tasks.storage_retries import Retries
 
 if TYPE_CHECKING:
     import boto3
     from obstore import GetOptions
     from obstore.auth.boto3 import Boto3CredentialProvider
-    from obstore.store import ClientConfig, S3Config
 
-log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 10.0
-_CREDENTIALS_ASKED_EVERY = timedelta(minutes=1)
-_LONGEST_REQUEST = timedelta(hours=1)
+_PART = 16 * 1024 * 1024  # bytes of an upload's part; a file of at most one is uploaded in one request
+_MOST_PARTS = 10_000  # S3's limit
+_PARTS_IN_FLIGHT = 4
+_OBJECT_OVERHEAD = 1024  # bytes a body costs beside its own, so that many empty ones are bounded too
 
 
 @dataclass(frozen=True)
@@ -63,22 +60,7 @@ def open_store(settings: Settings, session: "boto3.Session | None" = None) -> "S
     Raises:
         ConfigError: no credentials can be found, or what is set is incomplete.
     """
-    import boto3  # here, not above: half a second that a command which fails on its arguments need not pay
-    from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        session = session or boto3.Session()
-        credentials = session.get_credentials()
-    except BotoCoreError as error:  # half a key pair, a profile that does not exist
-        raise ConfigError(f"expected AWS credentials for s3://{settings.bucket}, got: {error}") from error
-    if credentials is None:
-        raise ConfigError(
-            f"expected AWS credentials for s3://{settings.bucket}, got none: set AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY, a profile, an instance role, or in Airflow the connection clipfarm_s3"
-        )
-    # botocore renews credentials that are about to expire, but only when it is asked: so it is asked often.
-    return Store(settings, Boto3CredentialProvider(session, ttl=_CREDENTIALS_ASKED_EVERY))
+    return Store(settings, credentials_of(settings, session))
 
 
 class Store:
@@ -88,40 +70,14 @@ class Store:
         """Open ``settings.bucket``; ``credentials`` is an obstore credential provider. No request is made."""
         self.settings = settings
         self.bucket = settings.bucket
-        self.retries = 0
-        self._lock = threading.Lock()
+        self._retries = Retries(settings.retry_timeout_s)
         self._credentials = credentials
-        client: "ClientConfig" = {
-            # Silence is what ends a request: a total limit would make a large object impossible on a slow line.
-            "read_timeout": timedelta(seconds=settings.request_timeout_s),
-            "connect_timeout": timedelta(seconds=settings.request_timeout_s),
-            "timeout": _LONGEST_REQUEST,
-            "allow_http": (settings.endpoint_url or "").startswith("http://"),
-        }
-        config: "S3Config" = {"region": settings.region}
-        if settings.endpoint_url is not None:
-            config["endpoint"] = settings.endpoint_url
-        self._s3 = S3Store(
-            settings.bucket,
-            config=config,
-            client_options=client,
-            # Retried here instead, where a fault in the middle of a body counts too and every retry is counted.
-            retry_config={"max_retries": 0},
-            credential_provider=credentials,
-        )
-        wait = wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_LONGEST_PAUSE_S)
-        # Whoever is told to stop must not wait until the threads have used up their retries.
-        self._interrupted = threading.Event()
-        stop = stop_any(stop_after_delay(settings.retry_timeout_s), stop_when_event_set(self._interrupted))
-        when = retry_if_exception_type(TransientError)
-        self._retrying = Retrying(
-            wait=wait,
-            stop=stop,
-            retry=when,
-            sleep=sleep_using_event(self._interrupted),
-            before_sleep=self._count_retry,
-            reraise=True,
-        )
+        self._s3 = client_of(settings, credentials)
+
+    @property
+    def retries(self) -> int:
+        """Requests made again so far."""
+        return self._retries.count
 
     def uri(self, key: str) -> str:
         """Full address of a key, for messages and for Lance."""
@@ -129,18 +85,7 @@ class Store:
 
     def lance_options(self) -> dict[str, str]:
         """Storage options for Lance: the current credentials, endpoint, region and time limits."""
-        current = self._credentials()
-        options = {
-            "aws_access_key_id": current["access_key_id"],
-            "aws_secret_access_key": current["secret_access_key"],
-            "aws_session_token": current.get("token"),
-            "aws_region": self.settings.region,
-            "aws_endpoint": self.settings.endpoint_url,
-            "allow_http": str((self.settings.endpoint_url or "").startswith("http://")).lower(),
-            "timeout": f"{self.settings.request_timeout_s:g}s",
-            "client_retry_timeout": f"{max(1, round(self.settings.retry_timeout_s))}",
-        }
-        return {name: value for name, value in options.items() if value}
+        return lance_options(self.settings, self._credentials)
 
     def check_bucket(self) -> None:
         """Make one listing request.
@@ -155,18 +100,25 @@ class Store:
         """Whether there is an object under a prefix (which must end at a ``/``); one request."""
         return self._call(prefix, lambda: next(iter(obstore.list(self._s3, prefix, chunk_size=1)), None)) is not None
 
-    def get(self, key: str, etag: str | None = None) -> bytes:
-        """Read an object; with ``etag``, only that version of it.
+    def get(self, key: str, etag: str | None = None, size: int | None = None) -> bytes:
+        """Read an object; with ``etag``, only that version of it; with its ``size`` in bytes, no other length.
 
         Raises:
             MissingObjectError: the object does not exist.
             ChangedObjectError: the object is not the version asked for.
         """
-        options: "GetOptions" = {} if etag is None else {"if_match": etag}
-        return self._call(key, lambda: bytes(obstore.get(self._s3, key, options=options).bytes()))
 
-    def download(self, key: str, path: Path, etag: str) -> int:
-        """Stream one version of an object into a local file; returns its bytes. A broken stream starts again.
+        def read() -> bytes:
+            body = bytes(obstore.get(self._s3, key, options=_only(etag)).bytes())
+            self._require_length(key, len(body), size)
+            return body
+
+        return self._call(key, read)
+
+    def download(self, key: str, path: Path, etag: str | None = None, size: int | None = None) -> int:
+        """Stream an object into a local file; returns its bytes. A broken stream starts again.
+
+        ``etag`` and ``size`` (bytes) as in `get`.
 
         Raises:
             MissingObjectError: the object does not exist.
@@ -178,13 +130,36 @@ class Store:
             def stream() -> int:
                 file.seek(0)
                 file.truncate()
-                return sum(file.write(chunk) for chunk in obstore.get(self._s3, key, options={"if_match": etag}))
+                length = sum(file.write(chunk) for chunk in obstore.get(self._s3, key, options=_only(etag)))
+                self._require_length(key, length, size)
+                return length
 
             return self._call(key, stream)
 
     def get_many(self, keys: Iterable[str], concurrency: int | None = None) -> Iterator[tuple[str, Fetched | None]]:
         """Read objects, at most ``concurrency`` in flight, in order of arrival; None for one that does not exist."""
-        yield from in_parallel(self._fetch, keys, concurrency or self.settings.concurrency, self._interrupted)
+        yield from in_parallel(self._fetch, keys, concurrency or self.settings.concurrency, self._retries.interrupted)
+
+    def get_listed(
+        self, objects: Iterable[ObjectInfo], concurrency: int | None = None
+    ) -> Iterator[tuple[ObjectInfo, Fetched | None]]:
+        """Read objects of which a listing told size and ETag, in order of arrival; None for one that is gone.
+
+        At most ``concurrency`` are in flight, and at most ``Settings.in_flight_mib`` MiB in flight or not consumed; one
+        larger object passes alone. A body counts only if its length is the size known for the ETag it came with: that
+        of the listing, or after an overwrite that of a HEAD. A 404 counts only if a HEAD finds nothing either.
+
+        Raises:
+            TransientError: an object's body or its 404 did not become believable within the time for retries.
+        """
+        yield from in_parallel(
+            self._fetch_listed,
+            objects,
+            concurrency or self.settings.concurrency,
+            self._retries.interrupted,
+            weigh=lambda listed: listed.size + _OBJECT_OVERHEAD,
+            cap=self.settings.in_flight_mib * 1024 * 1024,
+        )
 
     def put(self, key: str, body: bytes) -> str:
         """Write an object, replacing what is there; returns its ETag."""
@@ -193,7 +168,20 @@ class Store:
     def put_many(self, items: Iterable[tuple[str, bytes]], concurrency: int | None = None) -> int:
         """Write objects with at most ``concurrency`` in flight; returns how many."""
         limit = concurrency or self.settings.concurrency
-        return sum(1 for _ in in_parallel(lambda item: self.put(*item), items, limit, self._interrupted))
+        return sum(1 for _ in in_parallel(lambda item: self.put(*item), items, limit, self._retries.interrupted))
+
+    def upload(self, key: str, path: Path) -> str:
+        """Write a local file, replacing what is there, without holding it in memory; returns its sha256, hex.
+
+        A file larger than a part goes up in several, and becomes visible as a whole or not at all. Parts of an upload
+        that failed stay hidden in the bucket until its lifecycle rule for incomplete uploads removes them.
+        """
+        # Read once before: a file that does not exist must not pass for an object that does not.
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            part = max(_PART, file.tell() // _MOST_PARTS + 1)
+        self._call(key, lambda: obstore.put(self._s3, key, path, chunk_size=part, max_concurrency=_PARTS_IN_FLIGHT))
+        return digest
 
     def create(self, key: str, body: bytes) -> bool:
         """Write an object only if it does not exist; True when the object now holds exactly ``body``.
@@ -209,16 +197,15 @@ class Store:
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and ETag of an object, or None when it does not exist."""
-        try:
-            meta = self._call(key, lambda: obstore.head(self._s3, key))
-        except ValueError as error:
-            if _is_addressable(error):
-                raise
-            return None
-        except MissingObjectError:
+        return self.head_many([key])[key]
+
+    def head_many(self, keys: Iterable[str], concurrency: int | None = None) -> dict[str, ObjectInfo | None]:
+        """Size and ETag of objects by key, or None for one that does not exist; at most ``concurrency`` in flight."""
+        limit = concurrency or self.settings.concurrency
+        found = dict(in_parallel(self._ask, keys, limit, self._retries.interrupted))
+        if None in found.values():
             self.check_bucket()  # the answer to a HEAD has no body that could say NoSuchBucket
-            return None
-        return ObjectInfo(key=key, size=meta["size"], etag=meta["e_tag"] or "")
+        return found
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """Every object under a prefix (which must end at a ``/``), 1,000 to a request."""
@@ -231,6 +218,11 @@ class Store:
             ],
         )
 
+    def list_many(self, prefixes: Iterable[str]) -> Iterator[ObjectInfo]:
+        """Every object under any of the prefixes, listed side by side: a listing waits for one page after the other."""
+        for listing in in_parallel(self.list, prefixes, self.settings.concurrency, self._retries.interrupted):
+            yield from listing
+
     def copy(self, source: str, target: str) -> None:
         """Copy an object within the bucket, on the server."""
         self._call(source, lambda: obstore.copy(self._s3, source, target))
@@ -242,37 +234,62 @@ class Store:
             self._call(doomed[0], partial(obstore.delete, self._s3, doomed))
 
     def _call(self, key: str, request: Callable[[], _T]) -> _T:
-        def once() -> _T:
+        def attempt() -> _T:
             try:
                 return request()
             except S3_ERRORS as error:
                 raise named(error, self.uri(key), self.settings) from error
 
-        # A copy for each call: tenacity keeps the state of a call in the object, and calls run side by side.
-        return self._retrying.copy()(once)
+        return self._retries.call(attempt)
 
-    def _count_retry(self, state: RetryCallState) -> None:
-        with self._lock:
-            self.retries += 1
-            first = self.retries == 1
-        if first and state.outcome is not None:
-            log.warning("retrying for up to %g s: %s", self.settings.retry_timeout_s, state.outcome.exception())
+    def _unless_missing(self, key: str, request: Callable[[], _T]) -> _T | None:
+        try:
+            return self._call(key, request)
+        except MissingObjectError:
+            return None
+        except ValueError as error:
+            if "Could not parse path" not in str(error):
+                raise
+            return None  # a key with an empty, "." or ".." segment cannot be addressed, and upstream does not write it
 
     def _fetch(self, key: str) -> tuple[str, Fetched | None]:
-        def read() -> Fetched:
-            result = obstore.get(self._s3, key)
-            return Fetched(key=key, body=bytes(result.bytes()), etag=result.meta["e_tag"] or "")
+        return key, self._unless_missing(key, lambda: self._read(key))
 
+    def _fetch_listed(self, listed: ObjectInfo) -> tuple[ObjectInfo, Fetched | None]:
+        return listed, self._unless_missing(listed.key, lambda: self._read_listed(listed))
+
+    def _ask(self, key: str) -> tuple[str, ObjectInfo | None]:
+        return key, self._unless_missing(key, lambda: self._look(key))
+
+    def _read(self, key: str) -> Fetched:
+        result = obstore.get(self._s3, key)
+        return Fetched(key=key, body=bytes(result.bytes()), etag=result.meta["e_tag"] or "")
+
+    def _look(self, key: str) -> ObjectInfo:
+        meta = obstore.head(self._s3, key)
+        return ObjectInfo(key=key, size=meta["size"], etag=meta["e_tag"] or "")
+
+    def _read_listed(self, listed: ObjectInfo) -> Fetched:
+        """One try of `get_listed`; what is not believed is a `TransientError`."""
         try:
-            return key, self._call(key, read)
-        except MissingObjectError:
-            return key, None
-        except ValueError as error:
-            if _is_addressable(error):
+            fetched = self._read(listed.key)
+        except NOT_FOUND as error:
+            if no_such_bucket(error):
                 raise
-            return key, None
+            self._look(listed.key)  # raises the same if it is true
+            raise TransientError(f"expected {self.uri(listed.key)}, which HEAD finds, got 404 to GET") from error
+        known = listed if fetched.etag == listed.etag else self._look(listed.key)
+        if fetched.etag != known.etag:
+            raise TransientError(
+                f"expected ETag {known.etag} as HEAD says, got {fetched.etag} with the body, in {self.uri(listed.key)}"
+            )
+        self._require_length(listed.key, len(fetched.body), known.size)
+        return fetched
+
+    def _require_length(self, key: str, length: int, size: int | None) -> None:
+        if size is not None and length != size:
+            raise TransientError(f"expected {size} bytes, got {length}, in {self.uri(key)}")
 
 
-def _is_addressable(error: ValueError) -> bool:
-    """False for a key with an empty, "." or ".." segment: obstore cannot address it, and upstream does not write it."""
-    return "Could not parse path" not in str(error)
+def _only(etag: str | None) -> "GetOptions":
+    return {} if etag is None else {"if_match": etag}

@@ -29,12 +29,17 @@ class AlreadyThereError(ClipfarmError):
     """A conditional create met an existing object."""
 
 
+def no_such_bucket(error: Exception) -> bool:
+    """Whether a "not found" is about the bucket; the answer to a HEAD never says so."""
+    return "NoSuchBucket" in str(error)
+
+
 def named(error: Exception, where: str, settings: Settings) -> ClipfarmError:
     """Name what happened at ``where``: wrong bucket or key pair, missing, changed, already there, or transient."""
     text = str(error)
     short = " ".join(text.split("Debug source", 1)[0].split())[:_SHOWN]
     result: ClipfarmError
-    if "NoSuchBucket" in text:
+    if no_such_bucket(error):
         result = ConfigError(
             f"expected bucket {settings.bucket} to exist at {settings.endpoint_url or 'AWS'}, got NoSuchBucket: "
             "check CLIPFARM_BUCKET and AWS_ENDPOINT_URL"

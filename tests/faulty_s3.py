@@ -10,13 +10,16 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from clipfarm_tasks.storage import ObjectInfo
 
 NOT_PASSED_ON = {"connection", "content-length", "expect", "keep-alive", "transfer-encoding"}
 
@@ -33,6 +36,10 @@ class Request:
     @property
     def key(self) -> str:
         return unquote(urlsplit(self.target).path).removeprefix("/").partition("/")[2]
+
+    @property
+    def query(self) -> dict[str, str]:
+        return {name: values[-1] for name, values in parse_qs(urlsplit(self.target).query).items()}
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -90,6 +97,7 @@ class Exchange(BaseHTTPRequestHandler):
 
 Fault = Callable[[Exchange], None]
 Rule = Callable[[Request], Fault | None]
+When = Callable[[Request], bool]
 
 
 def forward(exchange: Exchange) -> None:
@@ -126,6 +134,46 @@ def cut(*, reset: bool) -> Fault:
     return half
 
 
+def shorten(exchange: Exchange) -> None:
+    """Send half of the body under a Content-Length that agrees: only who knows the object's size can tell."""
+    status, headers, body = exchange.ask()
+    if body:
+        body = body[: len(body) // 2]
+        headers |= {"Content-Length": str(len(body))}
+    exchange.answer(status, headers, body)
+
+
+def meanwhile(change: Callable[[str], object]) -> Fault:
+    """Change the object, through another client, right before the real server sees the request."""
+
+    def changed(exchange: Exchange) -> None:
+        change(exchange.sent.key)
+        forward(exchange)
+
+    return changed
+
+
+def list_also(vanished: Iterable[ObjectInfo]) -> Fault:
+    """Answer a listing with objects that are gone, in the first of its pages; other requests are forwarded."""
+    known = [*vanished]
+
+    def stale(exchange: Exchange) -> None:
+        status, headers, body = exchange.ask()
+        query = exchange.sent.query
+        if "list-type" in query and "continuation-token" not in query:
+            entries = "".join(
+                f"<Contents><Key>{escape(one.key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+                f"<ETag>{escape(one.etag)}</ETag><Size>{one.size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+                for one in known
+                if one.key.startswith(query.get("prefix", ""))
+            )
+            body = body.replace(b"</ListBucketResult>", f"{entries}</ListBucketResult>".encode())
+            headers |= {"Content-Length": str(len(body))}
+        exchange.answer(status, headers, body)
+
+    return stale
+
+
 def stall(seconds: float, *, in_body: bool = False) -> Fault:
     """Wait before the answer, or in the middle of its body, then go on as if nothing had been."""
 
@@ -143,29 +191,55 @@ def stall(seconds: float, *, in_body: bool = False) -> Fault:
     return late
 
 
-def always(fault: Fault, when: Callable[[Request], bool] = lambda request: True) -> Rule:
+# A lie when the object is there.
+not_found = refuse(404, "NoSuchKey")
+
+
+def of(method: str) -> When:
+    """Requests of one method, listings and bulk deletions included."""
+    return lambda request: request.method == method
+
+
+def reading(prefix: str = "") -> When:
+    """Reads of objects under a prefix."""
+    return lambda request: request.method == "GET" and request.key != "" and request.key.startswith(prefix)
+
+
+def listing(request: Request) -> bool:
+    """Whether a request lists a prefix."""
+    return request.method == "GET" and "list-type" in request.query
+
+
+def every(request: Request) -> bool:
+    """All requests."""
+    return True
+
+
+def always(fault: Fault, when: When = every) -> Rule:
     """Strike every request that matches."""
     return lambda request: fault if when(request) else None
 
 
-def first(times: int, fault: Fault, when: Callable[[Request], bool] = lambda request: True) -> Rule:
-    """Strike the first so many requests that match. Rules are asked one request at a time."""
-    struck: list[Request] = []
+def first(times: int, fault: Fault, when: When = every, *, skip: int = 0) -> Rule:
+    """Strike the first so many requests that match, after those to skip. Rules are asked one request at a time."""
+    seen: list[Request] = []
 
     def rule(request: Request) -> Fault | None:
-        if len(struck) == times or not when(request):
+        if len(seen) == skip + times or not when(request):
             return None
-        struck.append(request)
-        return fault
+        seen.append(request)
+        return fault if len(seen) > skip else None
 
     return rule
 
 
-def at_random(seed: int, probability: float, faults: list[Fault]) -> Rule:
-    """Strike a fraction of the requests; which ones depends on the seed, not on the order of arrival."""
+def at_random(seed: int, probability: float, faults: list[Fault], when: When = every) -> Rule:
+    """Strike a fraction of the requests that match; which ones depends on the seed, not on the order of arrival."""
     seen: Counter[str] = Counter()
 
     def rule(request: Request) -> Fault | None:
+        if not when(request):
+            return None
         what = f"{request.method} {request.key}?{urlsplit(request.target).query}"  # whatever the bucket
         seen[what] += 1
         chance = random.Random(f"{seed} {what} {seen[what]}")

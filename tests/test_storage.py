@@ -8,12 +8,13 @@ import time
 import pytest
 
 from clipfarm_tasks.errors import ChangedObjectError, ConfigError, MissingObjectError
-from clipfarm_tasks.storage import Store, open_store
+from clipfarm_tasks.storage import ObjectInfo, Store, open_store
 from tests.faulty_s3 import FaultyS3, stall
 
 pytestmark = pytest.mark.integration
 
 KEYS = ["run_id=a+b/model=x.json", "2026-01-01T00:00:00+00:00.json", "with space/and %25.txt", "a#b?c&d", "ü/[1]*~"]
+CALL_OF_EACH = {"get_many": "_fetch", "get_listed": "_fetch_listed", "head_many": "_ask", "put_many": "put"}
 
 
 @pytest.fixture
@@ -128,6 +129,19 @@ def test_get_many_gives_none_for_the_missing_and_only_for_them(store):
     assert store.put_many([]) == 0
 
 
+def test_head_many_is_what_head_says_of_each(watched):
+    proxy, store = watched
+    store.put_many((f"k{number}", b"1" * number) for number in range(0, 40, 2))
+    names = [f"k{number}" for number in range(40)]
+    proxy.log.clear()
+    found = store.head_many(names)
+    assert [request.method for request in proxy.log] == ["HEAD"] * 40 + ["GET"]  # the bucket is checked once for all
+    assert found == {name: store.head(name) for name in names}
+    assert [name for name in names if found[name] is None] == names[1::2]
+    assert found["k8"] == next(info for info in store.list("") if info.key == "k8")
+    assert store.head_many([]) == {}
+
+
 def test_get_many_hands_over_what_arrives_first(watched):
     proxy, store = watched
     store.put_many([("slow", b"1"), ("fast", b"2")])
@@ -135,7 +149,7 @@ def test_get_many_hands_over_what_arrives_first(watched):
     assert [key for key, _ in store.get_many(["slow", "fast"])] == ["fast", "slow"]
 
 
-@pytest.mark.parametrize("call", ["get_many", "put_many"])
+@pytest.mark.parametrize("call", ["get_many", "get_listed", "head_many", "put_many"])
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_more_in_flight_than_asked(store, monkeypatch, limit, call):
     """Counted inside the calls: a call waits until as many as the limit are under way, then leaves time for more."""
@@ -152,12 +166,13 @@ def test_no_more_in_flight_than_asked(store, monkeypatch, limit, call):
             under_way.remove(arguments)
         return arguments[0], None
 
-    monkeypatch.setattr(Store, {"get_many": "_fetch", "put_many": "put"}[call], blocking)
+    monkeypatch.setattr(Store, CALL_OF_EACH[call], blocking)
     keys = [f"k{number}" for number in range(24)]
-    if call == "get_many":
-        assert sorted(key for key, _ in store.get_many(keys, concurrency=limit)) == sorted(keys)
-    else:
+    if call == "put_many":
         assert store.put_many([(key, b"1") for key in keys], concurrency=limit) == 24
+    else:
+        arguments = [ObjectInfo(key, 1, "e") for key in keys] if call == "get_listed" else keys
+        assert dict(getattr(store, call)(arguments, limit)).keys() == {*arguments}
     assert max(peaks) == limit
 
 
@@ -230,3 +245,4 @@ def in_threads():
 def test_a_key_that_cannot_be_addressed_does_not_exist(store, key):
     assert store.head(key) is None
     assert list(store.get_many([key])) == [(key, None)]
+    assert list(store.get_listed([ObjectInfo(key, 1, "e")])) == [(ObjectInfo(key, 1, "e"), None)]

@@ -1,5 +1,6 @@
 """What goes wrong between us and S3: what heals is retried and counted, what does not is told at once with advice."""
 
+import hashlib
 import random
 import time
 
@@ -8,22 +9,26 @@ import pytest
 
 from clipfarm_tasks.errors import ConfigError, MissingObjectError, TransientError
 from clipfarm_tasks.stack.seaweed import REGION
-from clipfarm_tasks.storage import open_store
-from tests.faulty_s3 import FaultyS3, always, at_random, cut, first, lose_answer, refuse, reset, stall
+from clipfarm_tasks.storage import ObjectInfo, open_store
+from tests.faulty_s3 import FaultyS3, always, at_random, cut, first, lose_answer, of, refuse, reset, stall
 
 pytestmark = pytest.mark.integration
 
 BODY = bytes(range(256)) * 400
+LISTED = ObjectInfo("x", len(BODY), f'"{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"')
 # Every call of the store, and the method of the request by which it reads or writes.
 CALLS = {
     "get": ("GET", lambda store, folder: store.get("x") == BODY),
     "get_many": ("GET", lambda store, folder: [f.body for _, f in store.get_many(["x"])] == [BODY]),
+    "get_listed": ("GET", lambda store, folder: [f.body for _, f in store.get_listed([LISTED])] == [BODY]),
     "download": ("GET", lambda store, folder: downloaded(store, folder) == BODY),
     "list": ("GET", lambda store, folder: [info.size for info in store.list("")] == [len(BODY)]),
     "check_bucket": ("GET", lambda store, folder: store.check_bucket() is None),
     "head": ("HEAD", lambda store, folder: store.head("x").size == len(BODY)),
+    "head_many": ("HEAD", lambda store, folder: store.head_many(["x"])["x"].size == len(BODY)),
     "put": ("PUT", lambda store, folder: store.put("y", BODY) and store.get("y") == BODY),
     "put_many": ("PUT", lambda store, folder: store.put_many([("y", BODY)]) == 1 and store.get("y") == BODY),
+    "upload": ("PUT", lambda store, folder: uploaded(store, folder) and store.get("y") == BODY),
     "create": ("PUT", lambda store, folder: store.create("y", BODY) and store.get("y") == BODY),
     "copy": ("PUT", lambda store, folder: store.copy("x", "y") is None and store.get("y") == BODY),
     "delete": ("POST", lambda store, folder: store.delete(["x"]) is None and store.head("x") is None),
@@ -42,7 +47,7 @@ HEALING = {
 IN_BODY = {"reset": cut(reset=True), "truncated": cut(reset=False), "stall": stall(5, in_body=True)}
 # The call in the table writes before it downloads.
 AT_ONCE = [name for name in CALLS if name != "download"]
-READING = ["get", "get_many", "download", "list", "check_bucket"]
+READING = ["get", "get_many", "get_listed", "download", "list", "check_bucket"]
 
 
 def downloaded(store, folder):
@@ -50,6 +55,11 @@ def downloaded(store, folder):
     (folder / "file").write_bytes(b"older and longer" * len(BODY))
     assert store.download("x", folder / "file", store.put("x", BODY)) == len(BODY)
     return (folder / "file").read_bytes()
+
+
+def uploaded(store, folder):
+    (folder / "source").write_bytes(BODY)
+    return store.upload("y", folder / "source")
 
 
 @pytest.fixture
@@ -69,10 +79,6 @@ def faulty(proxy, bucket, s3_session):
     connect(request_timeout_s=10.0).put("x", BODY)
     proxy.log.clear()
     return connect
-
-
-def of(method):
-    return lambda request: request.method == method
 
 
 @pytest.mark.parametrize("fault", HEALING)
@@ -117,7 +123,9 @@ def test_a_fault_that_stays_is_transient_and_names_the_object(proxy, faulty, tmp
         with pytest.raises(TransientError, match=rf"expected an answer for s3://{store.bucket}/.*, got none") as raised:
             call(store, tmp_path)
         if name not in {"list", "check_bucket"}:
-            assert f"s3://{store.bucket}/{'y' if name in {'put', 'put_many', 'create'} else 'x'}," in str(raised.value)
+            assert f"s3://{store.bucket}/{'y' if name in {'put', 'put_many', 'upload', 'create'} else 'x'}," in str(
+                raised.value
+            )
         proxy.rule = None
 
 
@@ -125,7 +133,7 @@ def test_a_fault_that_stays_is_transient_and_names_the_object(proxy, faulty, tmp
 def test_a_body_that_always_breaks_off_is_never_taken_for_the_object(proxy, faulty, tmp_path, fault):
     store = faulty(retry_timeout_s=0.0)
     proxy.rule = always(IN_BODY[fault], of("GET"))
-    for name in ("get", "get_many", "download", "list"):
+    for name in ("get", "get_many", "get_listed", "download", "list"):
         with pytest.raises(TransientError, match=rf"s3://{store.bucket}/"):
             CALLS[name][1](store, tmp_path)
 
@@ -165,7 +173,7 @@ def test_wrong_bucket_is_told_at_once(proxy, faulty, tmp_path):
         ):
             CALLS[name][1](store, tmp_path)
         # A HEAD cannot tell a missing bucket from a missing object: a second request does.
-        assert len(proxy.log) == (2 if name == "head" else 1)
+        assert len(proxy.log) == (2 if name in {"head", "head_many"} else 1)
     assert store.retries == 0
 
 

@@ -1,8 +1,12 @@
 """The small records that travel between tasks: keys, counts, digests. Never a frame, an array or a pickle."""
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, ValidationError
 
 from clipfarm_tasks.config import Frozen
+from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
 RECORD_LIMIT_BYTES = 2048
@@ -27,6 +31,23 @@ class RunRecord(Frozen):
             and (horizon is None or horizon in self.horizons)
             and (family is None or family in self.models)
         )
+
+
+class ScannedHorizon(Frozen):
+    """Typed rows of one horizon, in the order of the CSV."""
+
+    horizon: Horizon = Field(description="Days")
+    key: str = Field(description="S3 key of the Parquet file")
+    rows: int = Field(description="Rows; 0 if the CSV has none of the horizon")
+    size: int = Field(description="Bytes of the Parquet file")
+    sha256: str = Field(description="Digest of the Parquet file")
+
+
+class ScanRecord(Frozen):
+    """What one pass over the metadata CSV left, for every requested horizon."""
+
+    rows_read: int = Field(description="Rows in the CSV")
+    horizons: tuple[ScannedHorizon, ...] = Field(description="Requested horizons")
 
 
 class MetadataRecord(Frozen):
@@ -59,7 +80,8 @@ class Throughput(Frozen):
     seconds: float = Field(description="Wall time, seconds")
     objects_per_s: float = Field(description="Objects per second")
     retries: int = Field(description="Requests repeated after a fault")
-    cached: int = Field(description="Rows that were already in the table")
+    cached: int = Field(description="Rows whose objects were already judged, at an earlier update")
+    quarantined: int = Field(description="Rows taken out")
 
 
 class VectorsRecord(Frozen):
@@ -91,6 +113,7 @@ class SplitRecord(Frozen):
     n_test: int = Field(description="Videos held out")
     tables: dict[str, int] = Field(description="Version every job of the pair reads, by vector table")
     dropped: dict[str, dict[str, int]] = Field(description="Rows lost in the tables and in the join, by reason")
+    assembly: dict[str, Throughput] = Field(description="What bringing each vector table up to date cost")
 
 
 class SnapshotRecord(Frozen):
@@ -122,3 +145,48 @@ class GateRecord(Frozen):
 
     jobs: int = Field(description="Requested jobs, all finished")
     leaderboard_key: str = Field(description="S3 key of the comparison folder")
+
+
+class MaintenanceParams(Frozen):
+    """What `maintain` is asked to do."""
+
+    keep_days: int = Field(
+        default=30,
+        ge=1,
+        le=36500,
+        description="Days a version of a vector table is kept after it was superseded, also if no kept run pins it",
+    )
+    dry_run: bool = Field(default=False, description="Only count what would be done; nothing is changed")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "MaintenanceParams":
+        """Build params from untrusted values.
+
+        Raises:
+            ConfigError: one message that lists every problem at once.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            problems = (f"{item['loc'][0]}: {item['msg']}, got {item['input']!r}" for item in error.errors())
+            raise ConfigError(f"maintenance parameters: {'; '.join(problems)}") from error
+
+
+class TableMaintenance(Frozen):
+    """What was done to one vector table; of a dry run, what would be done."""
+
+    fragments_removed: int = Field(description="Small or thinned out fragments that were rewritten")
+    fragments_added: int = Field(description="Fragments they became")
+    versions_dropped: int = Field(description="Versions that can no longer be read")
+    versions_kept: int = Field(description="Versions left of those that were found")
+    versions_pinned: int = Field(description="Versions kept, whatever their age, because a kept run pins them")
+    pins_lost: int = Field(description="Versions that a kept run pins and that are not there any more")
+    bytes_freed: int = Field(description="Bytes deleted; of a dry run, without versions that are still tagged")
+
+
+class MaintenanceRecord(Frozen):
+    """Upkeep of the vector tables that exist."""
+
+    params: MaintenanceParams = Field(description="What was asked for")
+    runs: int = Field(description="Kept runs whose records were read")
+    tables: dict[str, TableMaintenance] = Field(description="By table name: fused_<strategy> or modalities")

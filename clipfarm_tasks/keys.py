@@ -38,9 +38,14 @@ def fused_schema(strategy: Strategy) -> str:
     return f"clipfarm/fused/{strategy}/schema.json"
 
 
+def fused_shards(strategy: Strategy) -> str:
+    """Folder of a strategy's shards."""
+    return f"clipfarm/fused/{strategy}/shards/"
+
+
 def fused_shard(strategy: Strategy, date: str, part: int) -> str:
     """One shard of fused vectors (NPZ); the part name recurs under other dates."""
-    return f"clipfarm/fused/{strategy}/shards/date={date}/part-{part:04d}.npz"
+    return f"{fused_shards(strategy)}date={date}/part-{part:04d}.npz"
 
 
 def embeddings_prefix(modality: Modality) -> str:
@@ -73,10 +78,13 @@ def table_name(table: str) -> str:
 
 # The working set of one run.
 
+RUNS = "clipfarm/runs/"
+_RECORD = re.compile(rf"{RUNS}run_id=([^/]+)/records/([^/]+)\.json")
+
 
 def run_prefix(run_id: str) -> str:
     """Folder of a run's working set."""
-    return f"clipfarm/runs/run_id={run_id}/"
+    return f"{RUNS}run_id={run_id}/"
 
 
 def run_config(run_id: str) -> str:
@@ -87,6 +95,17 @@ def run_config(run_id: str) -> str:
 def run_record(run_id: str, task: str) -> str:
     """The record a task returned, by `task_id`."""
     return f"{run_prefix(run_id)}records/{task}.json"
+
+
+def run_and_task(key: str) -> tuple[str, str] | None:
+    """Run id and task of a record, out of its key; None for a key of anything else."""
+    found = _RECORD.fullmatch(key)
+    return None if found is None else (found[1], found[2])
+
+
+def scanned_metadata(run_id: str, horizon: Horizon) -> str:
+    """Every row of a horizon, the columns that may become id, label or feature."""
+    return f"{run_prefix(run_id)}metadata/horizon={int(horizon)}.scan.parquet"
 
 
 def filtered_metadata(run_id: str, horizon: Horizon) -> str:

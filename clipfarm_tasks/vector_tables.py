@@ -5,8 +5,9 @@ which are repeated on conflict. Rows are keyed by ``video_id``: the key is decla
 two inserts of the same new row only then, and otherwise keeps both.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 import lance
 import numpy as np
@@ -17,9 +18,12 @@ from tenacity.wait import wait_random_exponential
 
 from clipfarm_tasks.errors import ConfigError, DataError, TransientError
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.vector_reads import F32, Allocate, in_memory, read_vectors
 
 KEY = "video_id"
 _CONFLICT_RETRIES = 20
+_MERGED_AT_ONCE_BYTES = 64 * 2**20
+_DROPPED_AT_ONCE = 10_000
 _PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 # Texts of Lance 14: of two that create, the loser looks for the version before the first.
 _CONFLICTS = ("already exists", "ommit conflict", "Incompatible transaction", "WriteContention", "_versions/0.manifest")
@@ -30,6 +34,19 @@ def vectors(matrix: NDArray[np.float32]) -> pa.FixedSizeListArray:
     """An Arrow column over an (N, D) float32 matrix, without a copy."""
     flat = pa.array(np.ascontiguousarray(matrix).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
+
+
+def vector_widths(schema: pa.Schema) -> dict[str, int]:
+    """Width of each vector column."""
+    return {field.name: field.type.list_size for field in schema if pa.types.is_fixed_size_list(field.type)}
+
+
+class Rows(Protocol):
+    """Rows of a table that can be read again and again: a `pa.Table`, or a `clipfarm_tasks.row_spool.RowSpool`."""
+
+    def to_reader(self) -> pa.RecordBatchReader:
+        """All rows, from the first one on."""
+        ...
 
 
 class _ConflictError(TransientError):
@@ -51,30 +68,42 @@ class VectorTable:
 
     def version(self) -> int | None:
         """Newest version, or None while the table does not exist."""
-        dataset = self._open(None)
+        dataset = self.open(None)
         return None if dataset is None else int(dataset.version)
 
     def columns(self, names: list[str], version: int | None = None) -> pa.Table | None:
         """The given columns of every row, at a version (default: newest); None while the table does not exist."""
-        dataset = self._open(version)
-        return None if dataset is None else self._guard(lambda: dataset.to_table(columns=names))
+        dataset = self.open(version)
+        return None if dataset is None else self.guard(lambda: dataset.to_table(columns=names))
 
     def widths(self, version: int | None = None) -> dict[str, int]:
         """Width of each vector column at a version (default: newest); empty while the table does not exist."""
-        dataset = self._open(version)
-        if dataset is None:
-            return {}
-        return {field.name: field.type.list_size for field in dataset.schema if pa.types.is_fixed_size_list(field.type)}
+        dataset = self.open(version)
+        return {} if dataset is None else vector_widths(dataset.schema)
 
-    def merge(self, rows: pa.Table) -> int:
-        """Insert or replace rows by ``video_id`` in one commit; returns the new version.
+    def merge(self, rows: Rows) -> int:
+        """Insert or replace rows by ``video_id``, each video once; returns the new version.
+
+        One commit. Only into a table that exists, more than 64 MiB go in several, because Lance holds a merge in memory
+        three times over; a table is created in one at any size, and memory stays flat.
 
         A table of another schema (upstream changed the width of its vectors) is replaced: older versions stay readable.
 
         Raises:
             TransientError: the server cannot be reached, or other writers were always faster.
         """
-        keyed = _keyed(rows)
+        return self._retrying(lambda: self._merge(rows))
+
+    def drop(self, video_ids: Sequence[str]) -> int:
+        """Take videos out of the current view, in one commit; returns the new version. Older versions keep them.
+
+        Raises:
+            DataError: there is no table.
+            TransientError: as `merge`.
+        """
+        return self._retrying(lambda: self._drop(video_ids))
+
+    def _retrying(self, commit: Callable[[], int]) -> int:
         # Lance gives up a commit at the first reset, because it cannot know whether it was made. A merge by key can be
         # made twice, so it is started over: what is there now decides whether to create, replace or merge.
         retrying = Retrying(
@@ -83,52 +112,59 @@ class VectorTable:
             wait=wait_random_exponential(multiplier=0.1, max=5),
             reraise=True,
         )
-        return retrying(lambda: self._merge(keyed))
+        return retrying(commit)
 
-    def _merge(self, rows: pa.Table) -> int:
-        dataset = self._open(None)
+    def _merge(self, rows: Rows) -> int:
+        dataset = self.open(None)
+        reader = _keyed(rows.to_reader())
         if dataset is None:
-            return self._create(rows)
-        if not dataset.schema.equals(rows.schema):
+            return self._create(reader)
+        if not dataset.schema.equals(reader.schema):
             options = self._store.lance_options()
             return self._version_of(
-                lambda: lance.write_dataset(rows, self.uri, mode="overwrite", storage_options=options)
+                lambda: lance.write_dataset(reader, self.uri, mode="overwrite", storage_options=options)
             )
-        builder = dataset.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
-        self._guard(lambda: builder.conflict_retries(_CONFLICT_RETRIES).execute(rows))
+        for part in _parts(reader):
+            builder = dataset.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
+            self.guard(partial(builder.conflict_retries(_CONFLICT_RETRIES).execute, part))
         return int(dataset.version)
 
-    def read(self, column: str, video_ids: NDArray[np.object_], version: int) -> NDArray[np.float32]:
-        """Vectors of the given videos, (N, D) float32 in their order, at a version.
+    def _drop(self, video_ids: Sequence[str]) -> int:
+        dataset = self.open(None)
+        if dataset is None:
+            raise DataError(f"expected vector table {self.uri}, got none")
+        for start in range(0, len(video_ids), _DROPPED_AT_ONCE):
+            predicate = _any_of(video_ids[start : start + _DROPPED_AT_ONCE])
+            self.guard(partial(dataset.delete, predicate, conflict_retries=_CONFLICT_RETRIES))
+        return int(dataset.version)
+
+    def read(
+        self, columns: Sequence[str], video_ids: NDArray[np.object_], version: int, allocate: Allocate = in_memory
+    ) -> dict[str, F32]:
+        """Vectors of the given videos at a version: by column, (N, D) float32 in the order of ``video_ids``.
+
+        Args:
+            columns: vector columns.
+            video_ids: (N,) text, each once.
+            version: table version.
+            allocate: where the arrays live; they are filled in place.
 
         Raises:
             DataError: the table or a video is not there at this version.
         """
-        dataset = self._open(version)
+        dataset = self.open(version)
         if dataset is None:
             raise DataError(f"expected vector table {self.uri} at version {version}, got none")
-        width = dataset.schema.field(column).type.list_size
-        position = {video_id: row for row, video_id in enumerate(video_ids)}
-        out = np.empty((len(video_ids), width), dtype=np.float32)
-        filled = np.zeros(len(video_ids), dtype=bool)
-
-        def fill() -> None:
-            for batch in dataset.to_batches(columns=[KEY, column]):
-                target = np.array([position.get(video_id, -1) for video_id in batch.column(KEY).to_pylist()])
-                wanted = np.flatnonzero(target >= 0)
-                out[target[wanted]] = batch.column(column).flatten().to_numpy().reshape(-1, width)[wanted]
-                filled[target[wanted]] = True
-
-        self._guard(fill)
+        arrays, filled = self.guard(lambda: read_vectors(dataset, KEY, columns, video_ids, allocate))
         if not filled.all():
             absent = video_ids[~filled]
             raise DataError(
                 f"expected {len(video_ids)} videos in {self.uri} at version {version}, got {int(filled.sum())}: "
                 f"{absent[0]} and {len(absent) - 1} more are missing"
             )
-        return out
+        return arrays
 
-    def _create(self, rows: pa.Table) -> int:
+    def _create(self, rows: pa.RecordBatchReader) -> int:
         """Write the first version, or fail with a conflict: `lance.write_dataset` would overwrite a faster writer's."""
         options = self._store.lance_options()
 
@@ -142,19 +178,20 @@ class VectorTable:
         return self._version_of(commit)
 
     def _version_of(self, write: Callable[[], lance.LanceDataset]) -> int:
-        return int(self._guard(write).version)
+        return int(self.guard(write).version)
 
-    def _open(self, version: int | None) -> lance.LanceDataset | None:
+    def open(self, version: int | None) -> lance.LanceDataset | None:
+        """The table at a version (None: newest), or None where there is none."""
         # Asked through the store first: Lance repeats even a refused listing for seconds before it says so.
         if not self._store.exists_under(f"{self.key}/_versions/"):
             return None
         options = self._store.lance_options()
         try:
-            return self._guard(lambda: lance.dataset(self.uri, version=version, storage_options=options))
+            return self.guard(lambda: lance.dataset(self.uri, version=version, storage_options=options))
         except _NoTableError:
             return None
 
-    def _guard(self, call: Callable[[], _T]) -> _T:
+    def guard(self, call: Callable[[], _T]) -> _T:
         """Run a Lance call; its errors carry no types, so their texts decide what they mean for the operator."""
         try:
             return call()
@@ -173,6 +210,23 @@ class VectorTable:
             raise
 
 
-def _keyed(rows: pa.Table) -> pa.Table:
+def _keyed(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
     key = rows.schema.field(KEY).with_nullable(nullable=False).with_metadata(_PRIMARY_KEY)
     return rows.cast(rows.schema.set(rows.schema.get_field_index(KEY), key))
+
+
+def _parts(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    batches: list[pa.RecordBatch] = []
+    for batch in reader:
+        batches.append(batch)
+        if sum(held.nbytes for held in batches) >= _MERGED_AT_ONCE_BYTES:
+            yield pa.Table.from_batches(batches)
+            batches = []
+    if batches:
+        yield pa.Table.from_batches(batches)
+
+
+def _any_of(video_ids: Sequence[str]) -> str:
+    """A Lance predicate (SQL) that is true for these videos."""
+    quoted = ", ".join("'" + video_id.replace("'", "''") + "'" for video_id in video_ids)
+    return f"{KEY} IN ({quoted})"

@@ -22,6 +22,18 @@ JOBS = tuple(f"{s}_{h}d.{f}" for s in Strategy for h in Horizon for f in Family)
 # More reasons than any step has, each as long as the longest one that is used.
 DROPPED = {f"reason_{number:02d}_of_a_long_name": MANY for number in range(14)}
 TABLE = "fused_sum_pool"
+THROUGHPUT = contracts.Throughput(
+    objects=MANY, bytes=10**14, seconds=1e5 / 3, objects_per_s=1e5 / 3, retries=MANY, cached=MANY, quarantined=MANY
+)
+UPKEEP = contracts.TableMaintenance(
+    fragments_removed=MANY,
+    fragments_added=MANY,
+    versions_dropped=MANY,
+    versions_kept=MANY,
+    versions_pinned=MANY,
+    pins_lost=MANY,
+    bytes_freed=10**14,
+)
 
 WORST = [
     contracts.RunRecord(
@@ -31,6 +43,22 @@ WORST = [
         strategies=tuple(Strategy),
         horizons=tuple(Horizon),
         models=tuple(Family),
+    ),
+    contracts.ScannedHorizon(
+        horizon=Horizon.D30,
+        key=keys.scanned_metadata(RUN_ID, Horizon.D30),
+        rows=MANY,
+        size=10**12,
+        sha256=SHA,
+    ),
+    contracts.ScanRecord(
+        rows_read=MANY,
+        horizons=tuple(
+            contracts.ScannedHorizon(
+                horizon=horizon, key=keys.scanned_metadata(RUN_ID, horizon), rows=MANY, size=10**12, sha256=SHA
+            )
+            for horizon in Horizon
+        ),
     ),
     contracts.MetadataRecord(
         horizon=Horizon.D30,
@@ -44,7 +72,7 @@ WORST = [
     contracts.ManifestRecord(
         strategy=STRATEGY, key=keys.resolved_manifest(RUN_ID, STRATEGY), rows=MANY, sha256=SHA, dropped=DROPPED
     ),
-    contracts.Throughput(objects=MANY, bytes=10**14, seconds=1e5 / 3, objects_per_s=1e5 / 3, retries=MANY, cached=MANY),
+    THROUGHPUT,
     contracts.VectorsRecord(
         table=TABLE,
         key=keys.fused_table(STRATEGY),
@@ -54,9 +82,7 @@ WORST = [
         sha256=SHA,
         quarantine_key=keys.quarantine(RUN_ID, TABLE),
         quarantined=dict.fromkeys(Reason, MANY),
-        throughput=contracts.Throughput(
-            objects=MANY, bytes=10**14, seconds=1e5 / 3, objects_per_s=1e5 / 3, retries=MANY, cached=MANY
-        ),
+        throughput=THROUGHPUT,
     ),
     contracts.SplitRecord(
         strategy=STRATEGY,
@@ -72,6 +98,7 @@ WORST = [
             "modalities": dict.fromkeys(Reason, MANY),
             "join": dict.fromkeys(("no_metadata", "no_fused_vector", "no_modality_vectors"), MANY),
         },
+        assembly={TABLE: THROUGHPUT, "modalities": THROUGHPUT},
     ),
     contracts.SnapshotRecord(
         strategy=STRATEGY,
@@ -87,6 +114,13 @@ WORST = [
     ),
     contracts.LeaderboardRecord(key=keys.comparison(RUN_ID), rows=24, missing=JOBS, sha256=SHA),
     contracts.GateRecord(jobs=24, leaderboard_key=keys.comparison(RUN_ID)),
+    contracts.MaintenanceParams(keep_days=36_500, dry_run=True),
+    UPKEEP,
+    contracts.MaintenanceRecord(
+        params=contracts.MaintenanceParams(keep_days=36_500, dry_run=True),
+        runs=MANY,
+        tables={"modalities": UPKEEP} | {keys.table_name(keys.fused_table(strategy)): UPKEEP for strategy in Strategy},
+    ),
 ]
 by_name = pytest.mark.parametrize("record", WORST, ids=lambda record: type(record).__name__)
 

@@ -45,6 +45,7 @@ def working_set(run_id):
     yield keys.run_config(run_id)
     yield keys.run_record(run_id, "gate")
     for horizon in Horizon:
+        yield keys.scanned_metadata(run_id, horizon)
         yield keys.filtered_metadata(run_id, horizon)
         yield keys.metadata_report(run_id, horizon)
     for table in ("fused_concat", "modalities"):
@@ -67,7 +68,7 @@ def working_set(run_id):
 
 def test_no_two_things_of_a_run_share_a_key_or_leave_its_folder():
     found = list(working_set("r"))
-    assert len(found) == 2 + 2 * 2 + 2 * 2 + 3 + 6 + 4 + 30 * 3
+    assert len(found) == 2 + 2 * 3 + 2 * 2 + 3 + 6 + 4 + 30 * 3
     assert len(set(found)) == len(found)
     assert all(key.startswith("clipfarm/runs/run_id=r/") for key in found)
 
@@ -99,6 +100,15 @@ def test_safe_run_id_changes_nothing_when_applied_again():
         once = keys.safe_run_id(given)
         assert keys.safe_run_id(once) == once
         assert "/" not in once
+
+
+def test_run_and_task_are_told_by_a_record_s_key_alone():
+    for task in ("gate", "concat_7d.build_split", "a task of another release"):
+        assert keys.run_and_task(keys.run_record("run-1", task)) == ("run-1", task)
+    record = keys.run_record("r", "gate")
+    others = (keys.run_config("r"), record.replace("records", "shared/records"), f"{record}.tmp", f"old/{record}")
+    assert [keys.run_and_task(key) for key in others] == [None] * len(others)
+    assert keys.run_prefix("r").startswith(keys.RUNS)
 
 
 def test_every_key_function_says_what_it_is_for():

@@ -45,7 +45,7 @@ def rows(ids, value, width=4):
 
 
 def values(table, ids, version):
-    matrix = table.read("vector", np.array(ids, dtype=object), version)
+    matrix = table.read(["vector"], np.array(ids, dtype=object), version)["vector"]
     assert matrix.dtype == np.float32
     assert (matrix == matrix[:, :1]).all()
     return matrix[:, 0].tolist()
@@ -96,7 +96,7 @@ def test_a_table_that_does_not_exist_yet(table):
     assert table.columns(["video_id"]) is None
     assert table.widths() == {}
     with pytest.raises(DataError, match=rf"expected vector table s3://.*/{KEY} at version 1, got none"):
-        table.read("vector", np.array(["a"], dtype=object), 1)
+        table.read(["vector"], np.array(["a"], dtype=object), 1)["vector"]
 
 
 def test_merge_inserts_and_replaces(table):
@@ -117,9 +117,31 @@ def test_read_is_in_the_order_asked(table):
             pa.table({"video_id": pa.array(some), "etag": pa.array(some), "vector": vectors(matrix[part])})
         )
     wanted = rng.permutation(500)[:200]
-    read = table.read("vector", np.array(ids, dtype=object)[wanted], version)
+    read = table.read(["vector"], np.array(ids, dtype=object)[wanted], version)["vector"]
     np.testing.assert_array_equal(read, matrix[wanted])
-    assert table.read("vector", np.array([], dtype=object), version).shape == (0, 8)
+    assert table.read(["vector"], np.array([], dtype=object), version)["vector"].shape == (0, 8)
+
+
+def test_dropped_videos_leave_the_newest_version_only(table):
+    before = table.merge(rows(["a", "b", "it's"], 1.0))
+    after = table.drop(["it's", "b", "never there"])
+    assert (held(table, before), held(table, after)) == ({"a": 1.0, "b": 1.0, "it's": 1.0}, {"a": 1.0})
+
+
+def test_dropping_from_a_table_that_does_not_exist(table):
+    with pytest.raises(DataError, match=r"expected vector table s3://.*test.lance, got none"):
+        table.drop(["a"])
+
+
+def test_merge_that_is_too_large_for_memory_goes_in_several_commits(table, monkeypatch):
+    monkeypatch.setattr("clipfarm_tasks.vector_tables._MERGED_AT_ONCE_BYTES", 100)
+    assert table.merge(rows(["a"], 1.0)) == 1
+    several = pa.Table.from_batches(rows(["b", "c", "a", "d"], 2.0, 16).to_batches(max_chunksize=2))
+    monkeypatch.undo()
+    assert table.merge(rows(["a"], 1.0, 16)) == 2  # another width: replaced, in one commit
+    monkeypatch.setattr("clipfarm_tasks.vector_tables._MERGED_AT_ONCE_BYTES", 100)
+    assert table.merge(several) == 4
+    assert held(table) == {"a": 2.0, "b": 2.0, "c": 2.0, "d": 2.0}
 
 
 def test_a_missing_video_is_named(table):
@@ -148,7 +170,7 @@ def test_another_width_replaces_the_table_and_keeps_its_versions(table):
     assert table.widths() == {"vector": 6}
     assert held(table) == {"a": 2}
     assert values(table, ["a", "b"], old) == [1, 1]
-    assert table.read("vector", np.array(["a"], dtype=object), new).shape == (1, 6)
+    assert table.read(["vector"], np.array(["a"], dtype=object), new)["vector"].shape == (1, 6)
 
 
 @pytest.mark.parametrize("exists", [False, True])
@@ -266,7 +288,7 @@ def every_call(table):
         table.widths,
         lambda: table.columns(["video_id"]),
         lambda: table.merge(rows(["a"], 1)),
-        lambda: table.read("vector", np.array(["a"], dtype=object), 1),
+        lambda: table.read(["vector"], np.array(["a"], dtype=object), 1)["vector"],
     ]
 
 

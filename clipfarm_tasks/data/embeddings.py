@@ -2,6 +2,7 @@
 
 import io
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -29,10 +30,8 @@ def parse_npy(body: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]
     """
     if not body:
         raise BadVectorError(Reason.EMPTY_OBJECT, "expected an .npy array, got 0 bytes")
-    stream = io.BytesIO(body)
     try:
-        version = npy_format.read_magic(stream)
-        shape, fortran, dtype = _HEADER_READERS[version](stream)
+        shape, fortran, dtype, start = _layout(body[: _header_bytes(body)])
     except (ValueError, KeyError) as error:
         cut = npy_format.MAGIC_PREFIX.startswith(body[: len(npy_format.MAGIC_PREFIX)])
         reason = Reason.TRUNCATED if cut and "EOF" in str(error) else Reason.NOT_AN_ARRAY
@@ -41,7 +40,7 @@ def parse_npy(body: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]
         raise BadVectorError(
             Reason.OBJECT_ARRAY, "expected plain numbers or text, got pickled objects, which are not loaded"
         )
-    start, count = stream.tell(), math.prod(shape)
+    count = math.prod(shape)
     if count * dtype.itemsize > len(body) - start:
         raise BadVectorError(
             Reason.TRUNCATED, f"expected {count * dtype.itemsize} bytes of values, got {len(body) - start}"
@@ -50,6 +49,22 @@ def parse_npy(body: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]
         return np.empty(shape, dtype)
     flat = np.frombuffer(body, dtype, count, start)
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header_bytes(body: bytes) -> int:
+    """Where the values begin, by the length that versions 1 and 2 of the format state after the magic string."""
+    first = npy_format.MAGIC_LEN
+    last = first + (2 if body[first - 2 : first - 1] == b"\x01" else 4)
+    return last + int.from_bytes(body[first:last], "little")
+
+
+@lru_cache(maxsize=256)
+def _layout(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic], int]:
+    """Shape, Fortran order, type and first value of an array, by its header. Vectors of one kind share one."""
+    stream = io.BytesIO(header)
+    version = npy_format.read_magic(stream)
+    shape, fortran, dtype = _HEADER_READERS[version](stream)
+    return shape, fortran, dtype, stream.tell()
 
 
 def as_float32(values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> F32:
@@ -86,17 +101,9 @@ def decode_npy(body: bytes) -> F32:
     if row.ndim != 1 or not row.size:
         raise BadVectorError(Reason.WRONG_SHAPE, f"expected shape (dim,) or (1, dim), got {values.shape}")
     vector = as_float32(row)
-    bad = int(np.count_nonzero(~np.isfinite(vector)))
-    if bad:
+    if not np.isfinite(vector).all():
+        bad = int(np.count_nonzero(~np.isfinite(vector)))
         raise BadVectorError(
             Reason.NOT_FINITE, f"expected finite values, got {bad} of {vector.size} not finite in float32"
         )
     return vector
-
-
-def fit_text(vector: F32, width: int) -> F32:
-    """Cut a (dim,) text vector, or pad it with zeros on the right, to (width,) float32."""
-    fitted = np.zeros(width, np.float32)
-    kept = min(width, len(vector))
-    fitted[:kept] = vector[:kept]
-    return fitted

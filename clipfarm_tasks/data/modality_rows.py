@@ -7,29 +7,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipfarm_tasks.data.embeddings import decode_npy, fit_text
+from clipfarm_tasks.data.embeddings import decode_npy
 from clipfarm_tasks.data.quarantine import BadVectorError, Quarantined, Reason
 from clipfarm_tasks.families import Modality
 
 F32 = NDArray[np.float32]
-_REQUIRED = (Modality.VIDEO, Modality.AUDIO)
+REQUIRED = (Modality.VIDEO, Modality.AUDIO)
 
 
 @dataclass(frozen=True)
 class ModalityRows:
-    """N usable videos.
+    """N videos, in the order they were given.
 
     Attributes:
-        positions: (N,) int64, which of the given videos these are.
         text_present: (N,) int8, 1 where a text vector was found.
-        vectors: by modality, (N, width) float32; text is zeros where ``text_present`` is 0.
-        quarantined: the videos left out, with reasons.
+        vectors: by modality, (N, width) float32; text is zeros where ``text_present`` is 0, and a video that is not
+            usable is zeros everywhere.
+        bad: the videos that are not usable, by row, each with the first rule it breaks.
     """
 
-    positions: NDArray[np.int64]
     text_present: NDArray[np.int8]
     vectors: dict[Modality, F32]
-    quarantined: list[Quarantined]
+    bad: dict[int, Quarantined]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Vectors that are known already: (M,) int64 rows, and (M, width) float32."""
+
+    rows: NDArray[np.int64]
+    vectors: F32
 
 
 def assemble(
@@ -37,65 +44,93 @@ def assemble(
     keys: Mapping[Modality, list[str]],
     bodies: Mapping[str, bytes | None],
     widths: Mapping[Modality, int],
+    kept: Mapping[Modality, Kept],
 ) -> ModalityRows:
-    """Decode and check the vectors of some videos.
+    """Decode and check the vectors of some videos, each into its row.
 
-    A missing video or audio vector leaves the video out. A missing text vector (an empty key, or an object that is not
-    in ``bodies``) becomes zeros with ``text_present`` 0; one of another width is padded with zeros or cut.
+    A missing video or audio vector makes the video unusable. A missing text vector (an empty key, or no object) becomes
+    zeros with ``text_present`` 0; one of another width is padded with zeros or cut.
 
     Args:
         video_ids: the videos.
         keys: by modality, the object key of each video; an empty text key means "no text".
-        bodies: object contents by key; None or absent means that the object does not exist.
-        widths: declared width of each modality; one that is absent is the most frequent width decoded, for text without
-            any vector the video's.
+        bodies: object contents by key, None for one that does not exist. One may be absent if it was not read because
+            a required object of its video does not exist.
+        widths: width of each modality, all of them; see `widths_of`.
+        kept: by modality, the rows whose vector need not be decoded; their bodies are not looked at.
     """
-    bad: dict[int, Quarantined] = {}
-    decoded = {modality: _decoded(modality, video_ids, keys[modality], bodies, bad) for modality in Modality}
-    width = {modality: widths.get(modality) or _most_frequent(decoded[modality]) for modality in Modality}
-    # No text yet and no declared width: a column as wide as the video's, so that the first texts are not cut away.
-    width = {modality: columns or width[Modality.VIDEO] or 1 for modality, columns in width.items()}
-    for modality in _REQUIRED:
-        for row, vector in decoded[modality].items():
-            if len(vector) != width[modality]:
-                detail = f"expected {modality} width {width[modality]}, got {len(vector)}"
-                bad.setdefault(row, Quarantined(video_ids[row], keys[modality][row], Reason.WRONG_WIDTH, detail))
-    good = [row for row in range(len(video_ids)) if row not in bad]
-    text = decoded[Modality.TEXT]
-    present = np.array([row in text for row in good], dtype=np.int8)
-    matrices = {modality: np.zeros((len(good), width[modality]), dtype=np.float32) for modality in Modality}
-    for target, row in enumerate(good):
-        for modality in _REQUIRED:
-            matrices[modality][target] = decoded[modality][row]
-        if row in text:
-            matrices[Modality.TEXT][target] = fit_text(text[row], width[Modality.TEXT])
-    return ModalityRows(np.array(good, dtype=np.int64), present, matrices, [bad[row] for row in sorted(bad)])
+    count = len(video_ids)
+    vectors = {modality: np.zeros((count, widths[modality]), np.float32) for modality in Modality}
+    text_present = np.zeros(count, np.int8)
+    bad = _without_required(video_ids, keys, bodies)
+    for modality, matrix in vectors.items():
+        known = kept[modality].rows
+        if known.size:
+            matrix[known] = kept[modality].vectors
+        done = {*known.tolist(), *bad}
+        if modality is Modality.TEXT:
+            text_present[known] = 1
+        for row, key in enumerate(keys[modality]):
+            if row in done:
+                continue
+            try:
+                body = bodies[key] if key else None
+                if body is not None:
+                    vector = _vector(body, modality, matrix.shape[1])
+                    matrix[row, : len(vector)] = vector
+                    text_present[row] = modality is Modality.TEXT
+            except BadVectorError as error:
+                bad[row] = Quarantined(video_ids[row], key, error.reason, error.detail)
+    unusable = list(bad)
+    text_present[unusable] = 0
+    for matrix in vectors.values():
+        matrix[unusable] = 0.0
+    return ModalityRows(text_present, vectors, bad)
 
 
-def _decoded(
-    modality: Modality,
-    video_ids: list[str],
-    keys: list[str],
-    bodies: Mapping[str, bytes | None],
-    bad: dict[int, Quarantined],
-) -> dict[int, F32]:
-    """Vectors of one modality by row; what is unusable, or missing although required, goes to ``bad``."""
-    found: dict[int, F32] = {}
-    for row, (video_id, key) in enumerate(zip(video_ids, keys, strict=True)):
-        body = bodies.get(key) if key else None
-        if body is None:
-            if modality in _REQUIRED:
-                detail = f"expected the {modality} vector, got no object"
-                bad.setdefault(row, Quarantined(video_id, key, Reason.MISSING_OBJECT, detail))
-            continue
-        try:
-            found[row] = decode_npy(body)
-        except BadVectorError as error:
-            bad.setdefault(row, Quarantined(video_id, key, error.reason, error.detail))
-    return found
+def widths_of(keys: Mapping[Modality, list[str]], bodies: Mapping[str, bytes | None]) -> dict[Modality, int]:
+    """The most frequent width of each modality's readable vectors, for where nobody declared one.
+
+    The larger one on a tie. Without any text yet, a text column as wide as the video's, so that the first texts are not
+    cut away.
+    """
+    found = {modality: _most_frequent([bodies.get(key) for key in keys[modality]]) for modality in Modality}
+    return {modality: width or found[Modality.VIDEO] or 1 for modality, width in found.items()}
 
 
-def _most_frequent(vectors: Mapping[int, F32]) -> int:
-    """Most frequent width; the larger one on a tie; 0 when there is no vector at all."""
-    counts = Counter(len(vector) for vector in vectors.values())
+def _most_frequent(bodies: list[bytes | None]) -> int:
+    counts = Counter(_width(body) for body in bodies if body is not None)
+    del counts[0]
     return max(counts, key=lambda width: (counts[width], width), default=0)
+
+
+def _width(body: bytes) -> int:
+    """Width of a readable vector, else 0."""
+    try:
+        return len(decode_npy(body))
+    except BadVectorError:
+        return 0
+
+
+def _without_required(
+    video_ids: list[str], keys: Mapping[Modality, list[str]], bodies: Mapping[str, bytes | None]
+) -> dict[int, Quarantined]:
+    bad: dict[int, Quarantined] = {}
+    for modality in REQUIRED:
+        for row, key in enumerate(keys[modality]):
+            if not key or (key in bodies and bodies[key] is None):
+                detail = f"expected the {modality} vector, got no object"
+                bad.setdefault(row, Quarantined(video_ids[row], key, Reason.MISSING_OBJECT, detail))
+    return bad
+
+
+def _vector(body: bytes, modality: Modality, width: int) -> F32:
+    """One vector, at most ``width`` long.
+
+    Raises:
+        BadVectorError: unreadable, or a required one of another width.
+    """
+    vector = decode_npy(body)
+    if modality in REQUIRED and len(vector) != width:
+        raise BadVectorError(Reason.WRONG_WIDTH, f"expected {modality} width {width}, got {len(vector)}")
+    return vector[:width]

@@ -93,7 +93,9 @@ class StepContext:
         pinned = self.config.inputs.schemas.get(strategy)
         if pinned is None:
             return None
-        return parse_document(FusedSchema, self.store.get(pinned.key, pinned.etag), self.store.uri(pinned.key))
+        return parse_document(
+            FusedSchema, self.store.get(pinned.key, pinned.etag, pinned.size), self.store.uri(pinned.key)
+        )
 
     def put_frame(self, key: str, frame: pd.DataFrame) -> str:
         """Write a frame as Parquet; returns its sha256 (hex)."""

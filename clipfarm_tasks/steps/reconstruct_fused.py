@@ -1,8 +1,11 @@
 """Bring a strategy's fused vectors into its vector table: fetch only the shards of rows that are not there yet."""
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
@@ -11,13 +14,12 @@ from clipfarm_tasks.data.shards import decode_shard, slice_shard
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import update_table
-from clipfarm_tasks.storage import Fetched
-from clipfarm_tasks.vector_tables import VectorTable, vectors
+from clipfarm_tasks.steps.update_table import Held, Source, update_table, verdicts
+from clipfarm_tasks.storage import Fetched, ObjectInfo
+from clipfarm_tasks.vector_tables import KEY, VectorTable, vectors
 
 # Shards are megabytes each: a few in flight keep the line busy, more would only fill the memory.
 _SHARDS_IN_FLIGHT = 4
-_SOURCE = ["video_id", "fused_key", "shard_idx"]
 
 
 def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord:
@@ -31,20 +33,18 @@ def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord
     table = VectorTable(context.store, keys.fused_table(strategy))
     width = _declared_width(context, strategy, manifest)
     meter = Meter(context.store)
+    listed = _listed(context, strategy, manifest)
 
-    def fetch(rows: pd.DataFrame) -> tuple[pa.Table | None, list[Quarantined]]:
-        return _fetch(context, rows, width, meter)
+    def fetch(new: pa.Table, _: Held) -> Iterator[pa.RecordBatch]:
+        return _fetch(context, new, listed, width, meter)
 
-    # Shards are immutable, so shard and row say all about where a vector came from.
-    updated = update_table(table, manifest[_SOURCE], _SOURCE, [], {"vector": width}, fetch)
-    return record_vectors(
-        context,
-        table.key,
-        updated.version,
-        updated.rows[["video_id"]],
-        updated.quarantined,
-        meter.stop(updated.cached),
-    )
+    def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
+        folder = keys.fused_shards(strategy)
+        gone = (key.startswith(folder) and key not in listed for key in rows["fused_key"].to_pylist())
+        return np.fromiter(gone, np.bool_, rows.num_rows)
+
+    updated = update_table(table, Source(_wanted(manifest, listed), [], {"vector": width}, fetch, is_gone))
+    return record_vectors(context, table.key, updated, updated.rows[[KEY]], meter)
 
 
 def _declared_width(context: StepContext, strategy: Strategy, manifest: pd.DataFrame) -> int:
@@ -53,40 +53,75 @@ def _declared_width(context: StepContext, strategy: Strategy, manifest: pd.DataF
     return int(manifest["fused_dim"].mode().iloc[0]) if schema is None else schema.fused_dim
 
 
+def _listed(context: StepContext, strategy: Strategy, manifest: pd.DataFrame) -> dict[str, ObjectInfo]:
+    """Size and ETag of every shard there is, by key."""
+    folder = keys.fused_shards(strategy)
+    listed = {info.key: info for info in context.store.list(folder)}
+    elsewhere = [key for key in manifest["fused_key"].unique() if not key.startswith(folder)]
+    found = context.store.head_many(elsewhere)
+    return listed | {key: info for key, info in found.items() if info is not None}
+
+
+def _wanted(manifest: pd.DataFrame, listed: Mapping[str, ObjectInfo]) -> pa.Table:
+    """Shard and row say where a vector comes from; the ETag, empty where there is no shard, that it still does."""
+    etag_of = {key: info.etag for key, info in listed.items()}
+    ordered = manifest.sort_values(KEY)
+    return pa.table(
+        {
+            KEY: pa.array(ordered[KEY], pa.string()),
+            "fused_key": pa.array(ordered["fused_key"], pa.string()),
+            "shard_idx": pa.array(ordered["shard_idx"], pa.int64()),
+            "etag": pa.array([etag_of.get(key, "") for key in ordered["fused_key"]], pa.string()),
+        }
+    )
+
+
 def _fetch(
-    context: StepContext, rows: pd.DataFrame, width: int, meter: Meter
-) -> tuple[pa.Table | None, list[Quarantined]]:
-    """Fetch each shard once and take all its wanted rows at once."""
-    by_shard = dict(list(rows.groupby("fused_key", sort=True)))
-    tables: list[pa.Table] = []
-    quarantined: list[Quarantined] = []
-    for key, fetched in context.store.get_many(by_shard, _SHARDS_IN_FLIGHT):
-        wanted = by_shard[key]
-        if fetched is None:
-            missing = BadVectorError(Reason.MISSING_OBJECT, "expected a shard, got no object")
-            quarantined += quarantine_all(wanted["video_id"], key, missing)
+    context: StepContext, new: pa.Table, listed: Mapping[str, ObjectInfo], width: int, meter: Meter
+) -> Iterator[pa.RecordBatch]:
+    """All rows of ``new``, shard by shard: each is read once, and all its wanted rows are taken at once."""
+    by_shard = {str(key): rows for key, rows in new.to_pandas().groupby("fused_key", sort=True)}
+    absent = BadVectorError(Reason.MISSING_OBJECT, "expected a shard, got no object")
+    for key in by_shard.keys() - listed.keys():
+        yield _rejected(by_shard[key], absent, width)
+    there = (listed[key] for key in by_shard if key in listed)
+    for info, fetched in context.store.get_listed(there, _SHARDS_IN_FLIGHT):
+        rows = by_shard[info.key]
+        if fetched is None:  # removed since it was listed
+            yield _rejected(rows.assign(etag=""), absent, width)
             continue
         meter.add(fetched.body)
+        rows = rows.assign(etag=fetched.etag)
         try:
-            table, bad = _verified(fetched, wanted, width)
+            yield _sliced(fetched, rows, width)
         except BadVectorError as error:
-            quarantined += quarantine_all(wanted["video_id"], key, error)
-            continue
-        tables.append(table)
-        quarantined += bad
-    return pa.concat_tables(tables) if tables else None, quarantined
+            yield _rejected(rows, error, width)
 
 
-def _verified(fetched: Fetched, wanted: pd.DataFrame, width: int) -> tuple[pa.Table, list[Quarantined]]:
-    ids = wanted["video_id"].to_numpy(dtype=object)
-    rows = wanted["shard_idx"].to_numpy(dtype=np.int64)
-    good, matrix, quarantined = slice_shard(decode_shard(fetched.body, fetched.key), ids, rows, width)
-    count = int(good.sum())
+def _sliced(fetched: Fetched, rows: pd.DataFrame, width: int) -> pa.RecordBatch:
+    ids = rows[KEY].to_numpy(dtype=object)
+    good, matrix, quarantined = slice_shard(
+        decode_shard(fetched.body, fetched.key), ids, rows["shard_idx"].to_numpy(dtype=np.int64), width
+    )
+    if good.all():
+        return _batch(rows, matrix, {})
+    full = np.zeros((len(rows), width), np.float32)
+    full[good] = matrix
+    return _batch(rows, full, dict(zip(np.flatnonzero(~good).tolist(), quarantined, strict=True)))
+
+
+def _rejected(rows: pd.DataFrame, error: BadVectorError, width: int) -> pa.RecordBatch:
+    bad = quarantine_all(rows[KEY], rows["fused_key"].iloc[0], error)
+    return _batch(rows, np.zeros((len(rows), width), np.float32), dict(enumerate(bad)))
+
+
+def _batch(rows: pd.DataFrame, matrix: NDArray[np.float32], bad: dict[int, Quarantined]) -> pa.RecordBatch:
     columns = {
-        "video_id": pa.array(ids[good], pa.string()),
-        "fused_key": pa.array([fetched.key] * count, pa.string()),
-        "shard_idx": pa.array(rows[good], pa.int64()),
-        "etag": pa.array([fetched.etag] * count, pa.string()),
+        KEY: pa.array(rows[KEY], pa.string()),
+        "fused_key": pa.array(rows["fused_key"], pa.string()),
+        "shard_idx": pa.array(rows["shard_idx"], pa.int64()),
+        "etag": pa.array(rows["etag"], pa.string()),
+        **verdicts(len(rows), bad),
         "vector": vectors(matrix),
     }
-    return pa.table(columns), quarantined
+    return pa.record_batch(columns)

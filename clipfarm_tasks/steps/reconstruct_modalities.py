@@ -1,25 +1,27 @@
 """Bring the video, audio and text vectors of all strategies' videos into one table: fetch only what changed."""
 
 import logging
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
-from clipfarm_tasks.data.modality_rows import assemble
-from clipfarm_tasks.data.quarantine import Quarantined
+from clipfarm_tasks.data.modality_rows import REQUIRED
 from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import update_table
-from clipfarm_tasks.vector_tables import VectorTable, vectors
+from clipfarm_tasks.steps.update_table import Held, Source, update_table
+from clipfarm_tasks.storage import ObjectInfo
+from clipfarm_tasks.vector_tables import KEY, VectorTable
 
 log = logging.getLogger(__name__)
-_KEY_COLUMNS = [f"{modality}_emb_key" for modality in Modality]
-_ETAG_COLUMNS = [f"{modality}_etag" for modality in Modality]
-_IDENTITY = ["video_id", *_KEY_COLUMNS, *_ETAG_COLUMNS]
 
 
 def reconstruct_modalities(context: StepContext) -> VectorsRecord:
@@ -31,29 +33,33 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     """
     table = VectorTable(context.store, keys.modalities_table())
     meter = Meter(context.store)
-    declared = _declared_widths(context) or {Modality(name): width for name, width in table.widths().items()}
-    wanted = _with_etags(context, _wanted(context))
+    widths = _declared_widths(context) or {Modality(name): width for name, width in table.widths().items()}
+    latest = _latest(context)
+    listed = _listed(context, latest)
 
-    def fetch(rows: pd.DataFrame) -> tuple[pa.Table, list[Quarantined]]:
-        return _fetch(context, rows, declared, meter)
+    def fetch(new: pa.Table, held: Held) -> Iterator[pa.RecordBatch]:
+        return fetch_modalities(context.store, table, new, held, listed, widths, meter)
 
-    widths = {str(modality): width for modality, width in declared.items()}
-    updated = update_table(table, wanted, _IDENTITY, ["text_present"], widths, fetch)
-    usable = updated.rows.astype({"video_id": "str", "text_present": "int8"})
-    promised = usable["text_emb_key"] != ""
+    def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
+        return _lost(rows, listed)
+
+    wanted = _with_etags(latest, listed)
+    declared = {str(modality): width for modality, width in widths.items()}
+    updated = update_table(table, Source(wanted, ["text_present"], declared, fetch, is_gone))
+    usable = updated.rows.astype({KEY: "str", "text_present": "int8"})
+    promised = usable[KEY_COLUMNS[Modality.TEXT]] != ""
     return record_vectors(
         context,
         table.key,
-        updated.version,
-        usable[["video_id", "text_present"]],
-        updated.quarantined,
-        meter.stop(updated.cached),
+        updated,
+        usable[[KEY, "text_present"]],
+        meter,
         text_missing=int((promised & (usable["text_present"] == 0)).sum()),
     )
 
 
-def _wanted(context: StepContext) -> pd.DataFrame:
-    """One row per video over the strategies whose manifest was resolved; the latest capture names the keys."""
+def _latest(context: StepContext) -> pd.DataFrame:
+    """Keys by video over the strategies whose manifest was resolved; the latest capture names them."""
     frames = []
     for strategy in context.params.strategies:
         try:
@@ -67,55 +73,43 @@ def _wanted(context: StepContext) -> pd.DataFrame:
             f"expected a resolved manifest of one of {', '.join(context.params.strategies)}, got none in run "
             f"{context.run_id}"
         )
+    columns = list(KEY_COLUMNS.values())
     # Stable sort: strategies that agree on the time keep their canonical order, so the result is deterministic.
     union = pd.concat(frames).sort_values("captured_at", kind="stable", na_position="first")
-    wanted = union.drop_duplicates("video_id", keep="last").sort_values("video_id", ignore_index=True)
-    wanted[_KEY_COLUMNS] = wanted[_KEY_COLUMNS].fillna("")
-    wanted.loc[wanted["text_present"] == 0, "text_emb_key"] = ""
-    return wanted[["video_id", *_KEY_COLUMNS]]
+    latest = union.drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
+    latest[columns] = latest[columns].fillna("")
+    latest.loc[latest["text_present"] == 0, KEY_COLUMNS[Modality.TEXT]] = ""
+    return latest[[KEY, *columns]]
 
 
-def _with_etags(context: StepContext, wanted: pd.DataFrame) -> pd.DataFrame:
-    """Add the current ETag of each object, empty when there is none. One listing tells those of a whole prefix."""
-    columns = {}
-    for modality, key_column, etag_column in zip(Modality, _KEY_COLUMNS, _ETAG_COLUMNS, strict=True):
-        prefix = keys.embeddings_prefix(modality)
-        known = {info.key: info.etag for info in context.store.list(prefix)}
-        for key in wanted[key_column]:
-            if key and not key.startswith(prefix):
-                info = context.store.head(key)
-                known[key] = "" if info is None else info.etag
-        columns[etag_column] = [known.get(key, "") for key in wanted[key_column]]
-    return wanted.assign(**columns)
+def _listed(context: StepContext, latest: pd.DataFrame) -> dict[str, ObjectInfo]:
+    """Size and ETag of every object there is, by key. A listing tells 1,000 with one request."""
+    prefixes = tuple(keys.embeddings_prefix(modality) for modality in Modality)
+    listed = {info.key: info for info in context.store.list_many(prefixes)}
+    named = pd.unique(latest[list(KEY_COLUMNS.values())].to_numpy().ravel())
+    elsewhere = [key for key in named if key and not key.startswith(prefixes)]
+    found = context.store.head_many(elsewhere)
+    return listed | {key: info for key, info in found.items() if info is not None}
 
 
-def _fetch(
-    context: StepContext, new: pd.DataFrame, widths: dict[Modality, int], meter: Meter
-) -> tuple[pa.Table, list[Quarantined]]:
-    listed = [
-        key
-        for key_column, etag_column in zip(_KEY_COLUMNS, _ETAG_COLUMNS, strict=True)
-        for key, etag in zip(new[key_column], new[etag_column], strict=True)
-        if etag
-    ]
-    bodies: dict[str, bytes] = {}
-    etags: dict[str, str] = {}
-    for key, fetched in context.store.get_many(listed):
-        if fetched is not None:
-            meter.add(fetched.body)
-            bodies[key], etags[key] = fetched.body, fetched.etag
-    by_modality = {modality: new[column].tolist() for modality, column in zip(Modality, _KEY_COLUMNS, strict=True)}
-    rows = assemble(new["video_id"].tolist(), by_modality, bodies, widths)
-    good = new.iloc[rows.positions]
-    columns: dict[str, pa.Array] = {"video_id": pa.array(good["video_id"], pa.string())}
-    for key_column, etag_column in zip(_KEY_COLUMNS, _ETAG_COLUMNS, strict=True):
-        columns[key_column] = pa.array(good[key_column], pa.string())
-        # The ETag of what was read, which is not the listed one when the object was overwritten since.
-        columns[etag_column] = pa.array([etags.get(key, "") for key in good[key_column]], pa.string())
-    columns["text_present"] = pa.array(rows.text_present, pa.int8())
-    for modality, matrix in rows.vectors.items():
-        columns[str(modality)] = vectors(matrix)
-    return pa.table(columns), rows.quarantined
+def _with_etags(latest: pd.DataFrame, listed: Mapping[str, ObjectInfo]) -> pa.Table:
+    """The wanted rows: keys, and the current ETag of each object, empty where there is none."""
+    etag_of = {key: info.etag for key, info in listed.items()}
+    columns = {KEY: latest[KEY]} | {name: latest[name] for name in KEY_COLUMNS.values()}
+    for modality, name in ETAG_COLUMNS.items():
+        columns[name] = [etag_of.get(key, "") for key in latest[KEY_COLUMNS[modality]]]
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def _lost(rows: pa.Table, listed: Mapping[str, ObjectInfo]) -> NDArray[np.bool_]:
+    """Videos of which a required object has vanished; of an object in another folder nothing is known."""
+    lost = np.zeros(rows.num_rows, np.bool_)
+    for modality in REQUIRED:
+        names = rows[KEY_COLUMNS[modality]]
+        known = pc.starts_with(names, keys.embeddings_prefix(modality)).to_numpy()
+        there = np.fromiter((key in listed for key in names.to_pylist()), np.bool_, rows.num_rows)
+        lost |= known & ~there
+    return lost
 
 
 def _declared_widths(context: StepContext) -> dict[Modality, int]:

@@ -2,15 +2,15 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import pandas as pd
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import Throughput, VectorsRecord
-from clipfarm_tasks.data.quarantine import Quarantined, check_fraction, count_by_reason
+from clipfarm_tasks.data.quarantine import check_fraction, count_by_reason
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.update_table import Updated
 from clipfarm_tasks.storage import Store
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ class Meter:
         self.objects += 1
         self.bytes += len(body)
 
-    def stop(self, cached: int) -> Throughput:
-        """The figures so far; ``cached`` rows needed no object."""
+    def stop(self, updated: Updated) -> Throughput:
+        """The figures so far."""
         seconds = time.perf_counter() - self._start
         return Throughput(
             objects=self.objects,
@@ -41,25 +41,35 @@ class Meter:
             seconds=round(seconds, 3),
             objects_per_s=round(self.objects / seconds, 1),
             retries=self._store.retries - self._retries,
-            cached=cached,
+            cached=updated.cached,
+            quarantined=len(updated.quarantined),
         )
 
 
 def record_vectors(
     context: StepContext,
     key: str,
-    version: int,
+    updated: Updated,
     usable: pd.DataFrame,
-    quarantined: Sequence[Quarantined],
-    throughput: Throughput,
+    meter: Meter,
     text_missing: int = 0,
 ) -> VectorsRecord:
     """Write what a run may use of a table and what it may not.
+
+    Args:
+        context: the run.
+        key: S3 key of the table.
+        updated: its pinned version.
+        usable: one row per usable video.
+        meter: what the update cost.
+        text_missing: usable videos without the text they name.
 
     Raises:
         DataError: more than ``max_quarantined_fraction`` of the rows are unusable; the list is written first.
     """
     table = keys.table_name(key)
+    quarantined = updated.quarantined
+    throughput = meter.stop(updated)
     reasons = count_by_reason(quarantined)
     columns = ["video_id", "key", "reason", "detail"]
     quarantine_key = keys.quarantine(context.run_id, table)
@@ -75,7 +85,7 @@ def record_vectors(
         throughput.objects_per_s,
         throughput.retries,
         throughput.cached,
-        len(quarantined),
+        throughput.quarantined,
         reasons,
         text_missing,
     )
@@ -86,7 +96,7 @@ def record_vectors(
     return VectorsRecord(
         table=table,
         key=key,
-        version=version,
+        version=updated.version,
         rows_key=rows_key,
         rows=len(usable),
         sha256=context.put_frame(rows_key, usable),

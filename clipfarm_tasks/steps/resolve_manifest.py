@@ -24,7 +24,9 @@ def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord
             f"expected the fused manifest of strategy {strategy} at {where}, got no object when the run was resolved: "
             "once upstream has written it, start a new run or clear this one from resolve_run"
         )
-    resolved = latest_rows(read_manifest(context.store.get(pinned.key, pinned.etag), where), strategy, where)
+    resolved = latest_rows(
+        read_manifest(context.store.get(pinned.key, pinned.etag, pinned.size), where), strategy, where
+    )
     key = keys.resolved_manifest(context.run_id, strategy)
     return ManifestRecord(
         strategy=strategy,

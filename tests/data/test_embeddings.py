@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from clipfarm_tasks.data.embeddings import decode_npy, fit_text
+from clipfarm_tasks.data.embeddings import decode_npy
 from clipfarm_tasks.data.quarantine import BadVectorError, Reason
 
 VALUES = np.linspace(-2, 2, 9)
@@ -84,10 +84,3 @@ def test_a_header_that_declares_more_than_memory_is_refused_without_allocating()
     with pytest.raises(BadVectorError, match="bytes of values") as refused:
         decode_npy(body)
     assert refused.value.reason is Reason.TRUNCATED
-
-
-def test_text_is_padded_or_cut_to_width():
-    vector = np.arange(1, 5, dtype=np.float32)
-    assert fit_text(vector, 6).tolist() == [1, 2, 3, 4, 0, 0]
-    assert fit_text(vector, 3).tolist() == [1, 2, 3]
-    assert fit_text(vector, 4).dtype == np.float32

@@ -3,11 +3,19 @@ import io
 import numpy as np
 import pytest
 
-from clipfarm_tasks.data.modality_rows import assemble
+from clipfarm_tasks.data import modality_rows
+from clipfarm_tasks.data.modality_rows import Kept, widths_of
 from clipfarm_tasks.families import Modality
 
 VIDEO, AUDIO, TEXT = Modality
 WIDTHS = {VIDEO: 2, AUDIO: 3, TEXT: 4}
+
+
+NOTHING = {modality: Kept(np.zeros(0, np.int64), np.zeros((0, 0), np.float32)) for modality in Modality}
+
+
+def assemble(ids, keys, bodies, widths, kept=NOTHING):
+    return modality_rows.assemble(ids, keys, bodies, widths, kept)
 
 
 def npy(values):
@@ -28,41 +36,46 @@ def made(count, widths=WIDTHS):
 
 def test_every_vector_lands_in_its_videos_row():
     rows = assemble(*made(5), WIDTHS)
-    assert rows.positions.tolist() == [0, 1, 2, 3, 4]
     assert rows.text_present.tolist() == [1] * 5
-    assert rows.quarantined == []
+    assert rows.bad == {}
     for modality, width in WIDTHS.items():
         np.testing.assert_array_equal(rows.vectors[modality], np.repeat(np.arange(5.0), width).reshape(5, width))
         assert rows.vectors[modality].dtype == np.float32
 
 
-def test_positions_skip_what_is_quarantined():
+def test_unusable_video_is_zeros_and_moves_no_other():
     ids, keys, bodies = made(5)
-    del bodies["video/v1"]
+    bodies["video/v1"] = None
     bodies["audio/v3"] = b""
     rows = assemble(ids, keys, bodies, WIDTHS)
-    assert rows.positions.tolist() == [0, 2, 4]
-    assert rows.vectors[TEXT][:, 0].tolist() == [0, 2, 4]
-    assert [(bad.video_id, bad.key, str(bad.reason)) for bad in rows.quarantined] == [
-        ("v1", "video/v1", "missing_object"),
-        ("v3", "audio/v3", "empty_object"),
-    ]
+    for modality in Modality:
+        assert rows.vectors[modality][:, 0].tolist() == [0, 0, 2, 0, 4]
+    assert rows.text_present.tolist() == [1, 0, 1, 0, 1]
+    assert {row: (bad.video_id, bad.key, str(bad.reason)) for row, bad in rows.bad.items()} == {
+        1: ("v1", "video/v1", "missing_object"),
+        3: ("v3", "audio/v3", "empty_object"),
+    }
+
+
+def test_object_that_is_missing_is_named_though_the_others_were_not_read():
+    ids, keys, bodies = made(2)
+    del bodies["video/v1"], bodies["text/v1"]
+    bodies["audio/v1"] = None
+    assert assemble(ids, keys, bodies, WIDTHS).bad[1].key == "audio/v1"
 
 
 def test_video_with_several_faults_is_listed_once_by_the_first():
     ids, keys, bodies = made(2)
     bodies |= {"video/v0": npy([np.nan, 1]), "audio/v0": b"", "text/v0": npy([np.inf] * 4)}
     rows = assemble(ids, keys, bodies, WIDTHS)
-    assert [(bad.key, str(bad.reason)) for bad in rows.quarantined] == [("video/v0", "not_finite")]
+    assert {row: (bad.key, str(bad.reason)) for row, bad in rows.bad.items()} == {0: ("video/v0", "not_finite")}
 
 
-@pytest.mark.parametrize("absent", ["key", "object", "none"])
+@pytest.mark.parametrize("absent", ["key", "object"])
 def test_missing_text_becomes_zeros(absent):
     ids, keys, bodies = made(3)
     if absent == "key":
         keys[TEXT][1] = ""
-    elif absent == "object":
-        del bodies["text/v1"]
     else:
         bodies["text/v1"] = None
     rows = assemble(ids, keys, bodies, WIDTHS)
@@ -74,8 +87,7 @@ def test_missing_required_key_is_quarantined():
     ids, keys, bodies = made(3)
     keys[AUDIO][2] = ""
     rows = assemble(ids, keys, bodies, WIDTHS)
-    assert rows.positions.tolist() == [0, 1]
-    assert [bad.video_id for bad in rows.quarantined] == ["v2"]
+    assert {row: bad.video_id for row, bad in rows.bad.items()} == {2: "v2"}
 
 
 @pytest.mark.parametrize(("given", "expected"), [([7, 8], [7, 8, 0, 0]), ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4])])
@@ -92,35 +104,43 @@ def test_required_vector_of_another_width_is_quarantined(modality):
     ids, keys, bodies = made(3)
     bodies[f"{modality}/v1"] = npy(np.ones(9))
     rows = assemble(ids, keys, bodies, WIDTHS)
-    assert [(bad.video_id, str(bad.reason)) for bad in rows.quarantined] == [("v1", "wrong_width")]
-    assert f"expected {modality} width {WIDTHS[modality]}, got 9" in rows.quarantined[0].detail
+    assert {row: str(bad.reason) for row, bad in rows.bad.items()} == {1: "wrong_width"}
+    assert f"expected {modality} width {WIDTHS[modality]}, got 9" in rows.bad[1].detail
 
 
 def test_undeclared_widths_are_the_most_frequent_ones():
-    ids, keys, bodies = made(4)
-    bodies |= {"video/v0": npy(np.ones(9)), "text/v0": npy(np.ones(9))}
-    rows = assemble(ids, keys, bodies, {})
-    assert rows.positions.tolist() == [1, 2, 3]
-    assert {modality: vectors.shape[1] for modality, vectors in rows.vectors.items()} == WIDTHS
+    _, keys, bodies = made(4)
+    bodies |= {"video/v0": npy(np.ones(9)), "text/v0": npy(np.ones(9)), "audio/v1": b"", "audio/v2": None}
+    assert widths_of(keys, bodies) == WIDTHS
 
 
 def test_undeclared_width_takes_the_larger_one_on_a_tie():
-    ids, keys, bodies = made(2)
+    _, keys, bodies = made(2)
     bodies["video/v0"] = npy(np.ones(9))
-    rows = assemble(ids, keys, bodies, {})
-    assert rows.positions.tolist() == [0]
-    assert rows.vectors[VIDEO].shape == (1, 9)
+    assert widths_of(keys, bodies) == WIDTHS | {VIDEO: 9}
+
+
+def test_undeclared_text_without_any_vector_is_as_wide_as_the_video():
+    _, keys, bodies = made(2)
+    assert widths_of(keys | {TEXT: ["", ""]}, bodies) == WIDTHS | {TEXT: WIDTHS[VIDEO]}
+
+
+def test_vector_that_is_known_is_not_decoded():
+    ids, keys, bodies = made(3)
+    del bodies["video/v1"], bodies["text/v2"]
+    kept = {
+        VIDEO: Kept(np.array([1]), np.full((1, 2), 7, np.float32)),
+        TEXT: Kept(np.array([2]), np.full((1, 4), 8, np.float32)),
+    }
+    rows = assemble(ids, keys, bodies, WIDTHS, NOTHING | kept)
+    assert rows.vectors[VIDEO][:, 0].tolist() == [0, 7, 2]
+    assert rows.vectors[TEXT][:, 0].tolist() == [0, 1, 8]
+    assert (rows.text_present.tolist(), rows.bad) == ([1, 1, 1], {})
 
 
 def test_no_video_at_all():
     rows = assemble([], {modality: [] for modality in Modality}, {}, WIDTHS)
-    assert len(rows.positions) == len(rows.text_present) == 0
+    assert (len(rows.text_present), rows.bad) == (0, {})
     assert {modality: matrix.shape for modality, matrix in rows.vectors.items()} == {
         modality: (0, width) for modality, width in WIDTHS.items()
     }
-
-
-def test_lists_of_different_lengths_are_a_bug_of_the_caller():
-    ids, keys, bodies = made(3)
-    with pytest.raises(ValueError, match="shorter"):
-        assemble(ids, keys | {AUDIO: keys[AUDIO][:2]}, bodies, WIDTHS)

@@ -22,7 +22,7 @@ def reconstruct(upstream, run, **params):
 
 
 def read(store, record, ids):
-    return VectorTable(store, record.key).read("vector", np.array(ids, dtype=object), record.version)
+    return VectorTable(store, record.key).read(["vector"], np.array(ids, dtype=object), record.version)["vector"]
 
 
 def quarantine(run, table="fused_concat"):
@@ -48,8 +48,8 @@ def test_every_vector_is_the_one_upstream_wrote(upstream, run, store):
 
 
 def test_each_shard_is_requested_once_however_many_rows_it_holds(upstream, run, monkeypatch):
-    asked, fetch = [], Store._fetch
-    monkeypatch.setattr(Store, "_fetch", lambda self, key: asked.append(key) or fetch(self, key))
+    asked, fetch = [], Store._fetch_listed
+    monkeypatch.setattr(Store, "_fetch_listed", lambda self, info: asked.append(info.key) or fetch(self, info))
     reconstruct(upstream, run)
     assert sorted(asked) == [FIRST, SECOND]
 
@@ -208,6 +208,36 @@ def test_only_shards_of_new_rows_are_fetched(upstream, run, store):
     assert run.id != "run-1"
     assert (second.rows, second.throughput.objects, second.throughput.cached) == (24, 1, 12)
     np.testing.assert_array_equal(read(store, second, upstream.ids), upstream.fused[CONCAT])
+
+
+def test_unusable_shard_is_not_read_again(upstream, run):
+    upstream.raw = {SECOND: b""}
+    first = reconstruct(upstream, run, max_quarantined_fraction=1.0)
+    assert first.throughput.objects == 2
+    again = reconstruct(upstream, run, max_quarantined_fraction=1.0, seed=1)
+    assert (again.throughput.objects, again.throughput.cached) == (0, 24)
+    assert again.quarantined == first.quarantined == {"empty_object": 12}
+    upstream.raw = {}
+    assert reconstruct(upstream, run, seed=2).throughput.objects == 1
+
+
+def test_shard_that_vanished_costs_its_rows_and_leaves_the_version_before(upstream, run, store):
+    first = reconstruct(upstream, run)
+    store.delete([SECOND])
+    del upstream.shards[SECOND]
+    second = reconstruct(upstream, run, max_quarantined_fraction=1.0, seed=1)
+    assert (second.rows, second.quarantined, second.throughput.objects) == (12, {"missing_object": 12}, 0)
+    np.testing.assert_array_equal(read(store, first, upstream.ids), upstream.fused[CONCAT])
+
+
+def test_rows_of_a_vanished_shard_that_nobody_names_leave_the_view(upstream, run, store):
+    reconstruct(upstream, run)
+    store.delete([SECOND])
+    del upstream.shards[SECOND]
+    upstream.manifests[CONCAT] = upstream.manifests[CONCAT].head(12)
+    second = reconstruct(upstream, run)
+    held = VectorTable(store, second.key).columns(["video_id"], second.version)
+    assert sorted(held["video_id"].to_pylist()) == upstream.ids[:12]
 
 
 def test_recaptured_video_moves_to_its_new_shard(upstream, run, store):

@@ -24,7 +24,8 @@ def reconstruct(upstream, run, **params):
 
 
 def read(store, record, modality, ids):
-    return VectorTable(store, record.key).read(str(modality), np.array(ids, dtype=object), record.version)
+    name = str(modality)
+    return VectorTable(store, record.key).read([name], np.array(ids, dtype=object), record.version)[name]
 
 
 def quarantine(run):
@@ -45,19 +46,19 @@ def test_every_vector_is_the_one_upstream_wrote(upstream, run, store):
 
 
 def test_each_object_is_requested_once_and_requests_overlap(upstream, run, monkeypatch):
-    asked, lock, another, overlapped, fetch = [], threading.Lock(), threading.Event(), [], Store._fetch
+    asked, lock, another, overlapped, fetch = [], threading.Lock(), threading.Event(), [], Store._fetch_listed
 
-    def watched(self, key):
+    def watched(self, info):
         with lock:
-            asked.append(key)
+            asked.append(info.key)
             alone = len(asked) == 1
         if alone:
             overlapped.append(another.wait(10))  # answered only when a second request is under way
         else:
             another.set()
-        return fetch(self, key)
+        return fetch(self, info)
 
-    monkeypatch.setattr(Store, "_fetch", watched)
+    monkeypatch.setattr(Store, "_fetch_listed", watched)
     reconstruct(upstream, run)
     assert overlapped == [True]
     assert sorted(asked) == sorted(upstream.npy)
@@ -71,14 +72,14 @@ def test_object_overwritten_between_listing_and_reading_is_held_as_it_was_read(
     newer = upstream.vectors[modality][WITH_TEXT] + 1
     body = io.BytesIO()
     np.save(body, newer)
-    etags, get_many = [], store.get_many
+    etags, get_listed = [], store.get_listed
 
     def overwritten(*arguments):
         etags.append(store.put(key, body.getvalue()))
-        return get_many(*arguments)
+        return get_listed(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "get_many", overwritten)
+        patched.setattr(store, "get_listed", overwritten)
         first = reconstruct(upstream, run)
     assert (first.rows, len(etags)) == (24, 1)
     np.testing.assert_array_equal(read(store, first, modality, ["vid001"]), [newer])
@@ -238,16 +239,52 @@ def test_nothing_changed_nothing_fetched(upstream, run, store):
 
 
 @pytest.mark.parametrize("modality", list(Modality))
-def test_changed_vector_is_fetched_again_and_no_other_video(upstream, run, store, modality):
+def test_changed_vector_is_fetched_again_and_no_other(upstream, run, store, modality):
     first = reconstruct(upstream, run)
     changed = upstream.vectors[modality][WITH_TEXT] + 1
     upstream.npy[upstream.key(modality, WITH_TEXT)] = changed
     second = reconstruct(upstream, run, seed=1)
     assert second.throughput.cached == 23
-    assert second.throughput.objects == 3
-    np.testing.assert_array_equal(read(store, second, modality, ["vid001"]), [changed])
+    assert second.throughput.objects == 1
+    for other in Modality:
+        expected = changed if other is modality else upstream.vectors[other][WITH_TEXT]
+        np.testing.assert_array_equal(read(store, second, other, ["vid001"]), [expected])
     np.testing.assert_array_equal(read(store, first, modality, ["vid001"]), [upstream.vectors[modality][WITH_TEXT]])
     assert store.get(first.rows_key) == store.get(second.rows_key)
+
+
+@pytest.mark.parametrize("modality", [VIDEO, AUDIO])
+def test_unusable_object_is_not_read_again(upstream, run, modality):
+    upstream.npy[upstream.key(modality, 2)] = b""
+    del upstream.npy[upstream.key(modality, 3)]
+    first = reconstruct(upstream, run, max_quarantined_fraction=0.1)
+    assert first.throughput.objects == len(upstream.npy) - 2  # of video 3, nothing is read
+    again = reconstruct(upstream, run, max_quarantined_fraction=0.1, seed=1)
+    assert (again.throughput.objects, again.throughput.cached, again.rows) == (0, 24, 22)
+    assert again.quarantined == first.quarantined == {"empty_object": 1, "missing_object": 1}
+
+
+def test_video_that_vanished_leaves_the_view_and_stays_at_the_pinned_version(upstream, run, store):
+    first = reconstruct(upstream, run)
+    gone = [key for key in upstream.npy if "vid003" in key or key == upstream.key(AUDIO, 5)]
+    store.delete(gone)
+    for key in gone:
+        del upstream.npy[key]
+    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].query("video_id != 'vid003'")
+    second = reconstruct(upstream, run)
+    held = VectorTable(store, second.key).columns(["video_id", "reason"], second.version).to_pandas()
+    assert "vid003" not in set(held["video_id"])
+    assert held.set_index("video_id")["reason"]["vid005"] == "missing_object"
+    assert (second.rows, second.quarantined) == (22, {"missing_object": 1})
+    np.testing.assert_array_equal(read(store, first, VIDEO, upstream.ids), upstream.vectors[VIDEO])
+
+
+def test_video_of_another_strategy_is_left_alone(upstream, run, store):
+    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(16)
+    reconstruct(upstream, run, strategies=[Strategy.MAX_POOL])
+    record = reconstruct(upstream, run)
+    held = VectorTable(store, record.key).columns(["video_id"], record.version)
+    assert (record.rows, held.num_rows) == (16, 24)
 
 
 def test_text_that_arrives_later_flips_text_present(upstream, run, store):
@@ -275,6 +312,7 @@ def test_repaired_video_comes_back(upstream, run, store):
     upstream.npy[key] = upstream.vectors[VIDEO][2]
     record = reconstruct(upstream, run, seed=1)
     assert (record.rows, record.quarantined, record.throughput.cached) == (24, {}, 23)
+    assert record.throughput.objects == 3
     np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), upstream.vectors[VIDEO])
 
 
@@ -310,10 +348,10 @@ def test_network_failure_never_becomes_a_smaller_data_set(upstream, run, store, 
     run.resolve()
     run.step("resolve_manifest", Strategy.CONCAT)
 
-    def broken(keys, concurrency=None):
+    def broken(objects, concurrency=None):
         raise TimeoutError("reset by peer")
 
-    monkeypatch.setattr(store, "get_many", broken)
+    monkeypatch.setattr(store, "get_listed", broken)
     with pytest.raises(TimeoutError):
         run.step("reconstruct_modalities")
     assert store.head(keys.run_record(run.id, "reconstruct_modalities")) is None

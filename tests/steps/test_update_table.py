@@ -1,44 +1,46 @@
 """What is pinned holds what was wanted, whoever else writes to the table."""
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 
 from clipfarm_tasks.data.quarantine import Quarantined, Reason
 from clipfarm_tasks.errors import DataError, TransientError
-from clipfarm_tasks.steps.update_table import update_table
+from clipfarm_tasks.steps.update_table import Source, update_table, verdicts
 from clipfarm_tasks.vector_tables import VectorTable, vectors
 
 pytestmark = pytest.mark.integration
-IDENTITY = ["video_id", "source"]
 
 
-def rows_of(sources, value):
-    matrix = np.full((len(sources), 3), value, "f4")
-    return pa.table(
-        {
-            "video_id": pa.array(list(sources), pa.string()),
-            "source": pa.array(list(sources.values()), pa.string()),
-            "vector": vectors(matrix),
-        }
-    )
+def rows_of(sources, value, unusable=()):
+    """Rows whose every element is ``value``, by video their source."""
+    bad = {
+        row: Quarantined(name, f"k/{name}", Reason.NOT_FINITE, "NaN")
+        for row, name in enumerate(sources)
+        if name in unusable
+    }
+    columns = {
+        "video_id": pa.array(list(sources), pa.string()),
+        "source": pa.array(list(sources.values()), pa.string()),
+        **verdicts(len(sources), bad),
+        "vector": vectors(np.full((len(sources), 3), value, "f4")),
+    }
+    return pa.table(columns)
 
 
 class Fetch:
-    """Serves every wanted row with the value 1, but the unusable ones; remembers what it was asked for."""
+    """Serves every wanted row with the value 1, in two batches; remembers what it was asked for."""
 
     def __init__(self, unusable=(), read_as=None):
         self.asked = []
         self.unusable = unusable
         self.read_as = read_as or {}
 
-    def __call__(self, rows):
-        self.asked.append(rows["video_id"].tolist())
-        good = rows[~rows["video_id"].isin(self.unusable)]
-        sources = {name: self.read_as.get(name, source) for name, source in good.itertuples(index=False)}
-        bad = [Quarantined(name, "k", Reason.NOT_FINITE, "NaN") for name in rows["video_id"] if name in self.unusable]
-        return rows_of(sources, 1), bad
+    def __call__(self, rows, held):
+        asked = dict(zip(rows["video_id"].to_pylist(), rows["source"].to_pylist(), strict=True))
+        self.asked.append(list(asked))
+        read = rows_of({name: self.read_as.get(name, source) for name, source in asked.items()}, 1, self.unusable)
+        yield from read.to_batches(max_chunksize=max(1, len(asked) // 2))
 
 
 @pytest.fixture
@@ -46,13 +48,17 @@ def table(store):
     return VectorTable(store, "clipfarm/vectors/t.lance")
 
 
-def update(table, fetch, names="abc", source="mine"):
-    wanted = pd.DataFrame({"video_id": list(names), "source": source})
-    return update_table(table, wanted, IDENTITY, [], {"vector": 3}, fetch)
+def update(table, fetch, names="abc", source="mine", gone=()):
+    wanted = pa.table({"video_id": list(names), "source": [source] * len(names)})
+
+    def is_gone(rows):
+        return np.array([name in gone for name in rows["video_id"].to_pylist()], dtype=bool)
+
+    return update_table(table, Source(wanted, [], {"vector": 3}, fetch, is_gone))
 
 
 def value_of(table, name, version):
-    return table.read("vector", np.array([name], dtype=object), version)[0, 0]
+    return table.read(["vector"], np.array([name], dtype=object), version)["vector"][0, 0]
 
 
 def interfere(table, monkeypatch, times):
@@ -112,6 +118,37 @@ def test_unusable_rows_are_asked_for_once_and_left_out(table):
     assert [row.video_id for row in updated.quarantined] == ["b"]
 
 
+def test_verdict_on_an_unusable_row_is_kept_until_its_source_changes(table):
+    update(table, Fetch(unusable=("b",)))
+    again, repaired = Fetch(), Fetch()
+    updated = update(table, again)
+    assert (again.asked, updated.cached, updated.rows["video_id"].tolist()) == ([], 3, ["a", "c"])
+    assert updated.quarantined == [Quarantined("b", "k/b", Reason.NOT_FINITE, "NaN")]
+    updated = update(table, repaired, "abc", "newer")
+    assert (repaired.asked, updated.quarantined) == ([["a", "b", "c"]], [])
+
+
+def test_video_that_vanished_leaves_the_view_and_stays_at_the_version_before(table):
+    before = update(table, Fetch(), "abcd").version
+    updated = update(table, Fetch(), "ab", gone="d")
+    assert sorted(table.columns(["video_id"])["video_id"].to_pylist()) == ["a", "b", "c"]
+    assert updated.version == table.version()
+    assert value_of(table, "d", before) == 1
+
+
+def test_what_another_run_still_wants_is_left_alone(table):
+    update(table, Fetch(), "abcd")
+    version = update(table, Fetch(), "ab").version
+    assert sorted(table.columns(["video_id"], version)["video_id"].to_pylist()) == list("abcd")
+
+
+def test_table_without_the_expected_columns_is_replaced(table):
+    table.merge(pa.table({"video_id": ["z"], "vector": vectors(np.ones((1, 3), "f4"))}))
+    updated = update(table, Fetch())
+    assert updated.rows["video_id"].tolist() == ["a", "b", "c"]
+    assert value_of(table, "z", 1) == 1
+
+
 def test_table_of_another_width_holds_nothing(table):
     table.merge(pa.table({"video_id": ["a"], "source": ["mine"], "vector": vectors(np.ones((1, 5), "f4"))}))
     updated = update(table, Fetch())
@@ -120,5 +157,5 @@ def test_table_of_another_width_holds_nothing(table):
 
 
 def test_no_usable_row_at_all(table):
-    with pytest.raises(DataError, match=r"usable vectors for s3://.*t.lance, got none of 3 rows: NaN at k"):
+    with pytest.raises(DataError, match=r"usable vectors for s3://.*t.lance, got none of 3 rows: NaN at k/a"):
         update(table, Fetch(unusable=("a", "b", "c")))

@@ -35,8 +35,10 @@ def tasks_of(params: RunParams) -> list[Task]:
     """All tasks of a resolved run in a valid order; what the params leave out is not there."""
     manifests = [Task("resolve_manifest", strategy) for strategy in params.strategies]
     modalities = Task("reconstruct_modalities", after=tuple(task.id for task in manifests))
+    scan = Task("scan_metadata")
     tasks = [
-        *(Task("filter_metadata", horizon=horizon) for horizon in params.horizons),
+        scan,
+        *(Task("filter_metadata", horizon=horizon, needs=(scan.id,)) for horizon in params.horizons),
         *manifests,
         *(Task("reconstruct_fused", task.strategy, needs=(task.id,)) for task in manifests),
         modalities,

@@ -21,6 +21,7 @@ is found and kept. With others, the run gets a new run id with a suffix. Nothing
 | failed at its first try | settings, params or data break the rule in the message | fix that, then clear the task |
 | failed after its retries | S3 did not answer, or the task died | when S3 is back, clear the task |
 | `resolve_run` failed | nothing was started; two tasks fail after it, saying so | fix it, clear it with downstream |
+| `scan_metadata` failed | the CSV breaks the rule it names | when mended, clear `resolve_run` with downstream |
 | `reconstruct_*` failed: quarantined | too many unusable vectors | read the quarantine list it names; tell upstream |
 | only `gate` failed | some jobs have no snapshot; the others are kept | clear the tasks it names, with downstream |
 | `leaderboard` failed, the rest is fine | only the comparison is missing | clear `leaderboard` with downstream |
@@ -117,6 +118,7 @@ def training_task(strategy: Strategy, horizon: Horizon, family: Family) -> XComA
 )
 def clipfarm_training() -> None:
     """Draw the graph."""
+    scan = box("scan_metadata")
     metadata = {horizon: box("filter_metadata", horizon=horizon) for horizon in Horizon}
     manifests = {strategy: box("resolve_manifest", strategy) for strategy in Strategy}
     fused = {strategy: box("reconstruct_fused", strategy, execution_timeout=LONG) for strategy in Strategy}
@@ -126,7 +128,8 @@ def clipfarm_training() -> None:
     # all_done: partial results are kept and what is missing is marked. The gate then fails the run.
     leaderboard = box("leaderboard", trigger_rule="all_done")
 
-    resolve_run() >> [*metadata.values(), *manifests.values()]
+    resolve_run() >> [scan, *manifests.values()]
+    scan >> list(metadata.values())
     chain(list(manifests.values()), list(fused.values()))
     list(manifests.values()) >> modalities
 

@@ -42,6 +42,7 @@ def test_whole_graph():
     tasks = by_id({})
     pairs = [f"{strategy}_{int(horizon)}d" for strategy, horizon in itertools.product(Strategy, Horizon)]
     assert set(tasks) == {
+        "scan_metadata",
         "filter_metadata_7d",
         "filter_metadata_30d",
         *(f"{step}_{strategy}" for step in ("resolve_manifest", "reconstruct_fused") for strategy in Strategy),
@@ -51,12 +52,14 @@ def test_whole_graph():
         "leaderboard",
         "gate",
     }
-    assert len(tasks) == 47  # the 48th, resolve_run, comes before there is a graph
+    assert len(tasks) == 48  # the 49th, resolve_run, comes before there is a graph
 
 
 def test_edges():
     tasks = by_id({})
     pair = "max_pool_30d"
+    assert (tasks["scan_metadata"].needs, tasks["scan_metadata"].after) == ((), ())
+    assert {tasks[f"filter_metadata_{days}d"].needs for days in (7, 30)} == {("scan_metadata",)}
     assert tasks["reconstruct_fused_concat"].needs == ("resolve_manifest_concat",)
     assert set(tasks["reconstruct_modalities"].after) == {f"resolve_manifest_{strategy}" for strategy in Strategy}
     assert tasks["reconstruct_modalities"].needs == ()
@@ -76,6 +79,7 @@ def test_edges():
 
 def test_reduced_selection_leaves_out_everything_else():
     assert list(by_id({"strategies": ["sum_pool"], "horizons": [30], "models": ["gbdt"]})) == [
+        "scan_metadata",
         "filter_metadata_30d",
         "resolve_manifest_sum_pool",
         "reconstruct_fused_sum_pool",

@@ -19,7 +19,14 @@ FAILED = frozenset({"failed", "upstream_failed"})
 _VARIANTS = "|".join([*Strategy, *(f"{horizon}d" for horizon in Horizon)])
 _VARIANT = re.compile(rf"_(?:{_VARIANTS})$")
 _BAR_WIDTH = 12
-_FIRST = ("resolve_run", "filter_metadata", "resolve_manifest", "reconstruct_fused", "reconstruct_modalities")
+_FIRST = (
+    "resolve_run",
+    "scan_metadata",
+    "filter_metadata",
+    "resolve_manifest",
+    "reconstruct_fused",
+    "reconstruct_modalities",
+)
 _LAST = ("leaderboard", "gate")
 _NAMED = {"running": "yellow", "failed": "red", "up_for_retry": "magenta"}
 _COUNTED = {"skipped": "skipped", "upstream_failed": "not run, an earlier task failed"}

@@ -28,6 +28,7 @@ class Takes:
 
 
 STEPS: dict[str, Takes] = {
+    "scan_metadata": Takes(),
     "filter_metadata": Takes(horizon=True),
     "resolve_manifest": Takes(strategy=True),
     "reconstruct_fused": Takes(strategy=True),
@@ -59,7 +60,7 @@ def execute(
     context = StepContext(store, settings, load_config(store, run_id))
     if not STEPS[name].any_code:
         _check_code(context)
-    _check_requested(context, strategy, horizon, family)
+    check_requested(context, strategy, horizon, family)
     task = keys.task_id(name, strategy, horizon, family)
     log.info("%s: start, run %s, config %s", task, run_id, context.config.digest[:12])
     start = time.perf_counter()
@@ -101,9 +102,14 @@ def _check_code(context: StepContext) -> None:
         )
 
 
-def _check_requested(
+def check_requested(
     context: StepContext, strategy: Strategy | None, horizon: Horizon | None, family: Family | None
 ) -> None:
+    """Refuse a selection that the run does not request.
+
+    Raises:
+        ConfigError: names what it requests.
+    """
     params = context.params
     asked = ((strategy, params.strategies), (horizon, params.horizons), (family, params.models))
     for value, requested in asked:

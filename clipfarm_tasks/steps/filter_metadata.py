@@ -1,33 +1,65 @@
-"""Metadata CSV in, the labelled rows of one horizon out."""
+"""The scanned rows of one horizon in, its labelled rows out: one per video."""
 
+import hashlib
 import tempfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import MetadataRecord
-from clipfarm_tasks.data.metadata import read_metadata, select_horizon
+from clipfarm_tasks.contracts import MetadataRecord, ScanRecord
+from clipfarm_tasks.data.metadata_files import HorizonFile
+from clipfarm_tasks.data.metadata_horizon import HorizonRows, filtered_rows, filtered_schema, select_horizon
 from clipfarm_tasks.data.metadata_report import MetadataReport
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 
 
 def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
-    """Read the pinned CSV, keep the latest usable row of each video at this horizon, write it with its report.
+    """Keep the latest usable row of each video at this horizon, write it with its report.
 
     Raises:
-        DataError: the CSV breaks a rule, or has no row of the horizon.
-        ChangedObjectError: upstream overwrote the CSV after the run was resolved.
+        DataError: the CSV has no row of the horizon, or none with a usable label.
     """
-    pinned = context.config.inputs.metadata
-    where = context.store.uri(pinned.key)
     with tempfile.TemporaryDirectory(prefix="clipfarm-") as folder:
-        local = Path(folder) / "metadata.csv"
-        context.store.download(pinned.key, local, pinned.etag)
-        with local.open("rb") as source:
-            table = read_metadata(source, where)
-    rows = select_horizon(table, horizon, where)
-    key = keys.filtered_metadata(context.run_id, horizon)
+        file = HorizonFile(_download(context, horizon, Path(folder)))
+        rows = select_horizon(file, horizon, context.store.uri(context.config.inputs.metadata.key))
+        key = keys.filtered_metadata(context.run_id, horizon)
+        local = Path(folder) / "filtered.parquet"
+        with pq.ParquetWriter(local, filtered_schema(rows.spec)) as writer:
+            for part in filtered_rows(file, rows):
+                writer.write_table(part)
+        sha256 = context.store.upload(key, local)
     report_key = keys.metadata_report(context.run_id, horizon)
+    return MetadataRecord(
+        horizon=horizon,
+        key=key,
+        report_key=report_key,
+        report_sha256=context.put_bytes(report_key, _report(rows)),
+        rows=rows.chosen.size,
+        sha256=sha256,
+        dropped=rows.dropped,
+    )
+
+
+def _download(context: StepContext, horizon: Horizon, folder: Path) -> Path:
+    """Bring the horizon's scanned rows onto the disk, exactly as their record describes them."""
+    record = context.record(ScanRecord, keys.task_id("scan_metadata"))
+    scanned = next(item for item in record.horizons if item.horizon == horizon)
+    local = folder / "scanned.parquet"
+    context.store.download(scanned.key, local, size=scanned.size)
+    with local.open("rb") as body:
+        actual = hashlib.file_digest(body, "sha256").hexdigest()
+    if actual != scanned.sha256:
+        raise DataError(
+            f"expected sha256 {scanned.sha256}, got {actual}, in {context.store.uri(scanned.key)}: clear scan_metadata "
+            "with downstream"
+        )
+    return local
+
+
+def _report(rows: HorizonRows) -> bytes:
     report = MetadataReport(
         features=rows.spec,
         rows_read=rows.rows_read,
@@ -35,13 +67,4 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
         unreadable=rows.unreadable,
         missing_rate=rows.missing_rate,
     )
-    report_sha256 = context.put_bytes(report_key, json_bytes(report.model_dump(mode="json")))
-    return MetadataRecord(
-        horizon=horizon,
-        key=key,
-        report_key=report_key,
-        report_sha256=report_sha256,
-        rows=len(rows.frame),
-        sha256=context.put_frame(key, rows.frame),
-        dropped=rows.dropped,
-    )
+    return json_bytes(report.model_dump(mode="json"))

@@ -15,8 +15,9 @@ def test_resolve_run_takes_its_params_as_json(command, sample_bucket):
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert (record["run_id"], record["models"], record["horizons"]) == ("by-hand", ["ridge"], [7])
-    done = command("step", "filter_metadata", "--run-id", "by-hand", "--horizon", "7", CLIPFARM_BUCKET=sample_bucket)
-    assert done.returncode == 0, done.stderr
+    for step in (["scan_metadata"], ["filter_metadata", "--horizon", "7"]):
+        done = command("step", *step, "--run-id", "by-hand", CLIPFARM_BUCKET=sample_bucket)
+        assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] > 0
 
 

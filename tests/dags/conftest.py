@@ -31,8 +31,16 @@ def bag(root):
 
 @pytest.fixture(scope="session")
 def dag(bag):
+    """The training DAG."""
     assert bag.import_errors == {}
     return bag.dags["clipfarm_training"]
+
+
+@pytest.fixture(scope="session")
+def dags(bag):
+    """Every DAG, by id."""
+    assert bag.import_errors == {}
+    return dict(sorted(bag.dags.items()))
 
 
 @pytest.fixture

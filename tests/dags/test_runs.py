@@ -20,6 +20,11 @@ SCENARIOS = {
         "conf": PARTIAL,
         "fail": {"build_split:concat:7": "DataError", "train:sum_pool:7:ridge": "DataError"},
     },
+    "a horizon without rows": {
+        "conf": SMALL | {"strategies": ["concat"], "horizons": ["7", "30"]},
+        "fail": {"filter_metadata:30": "DataError"},
+    },
+    "csv refused": {"conf": PARTIAL, "fail": {"scan_metadata": "DataError"}},
     "not resolved": {"conf": SMALL, "fail": {"resolve_run": "ConfigError"}},
     "wrong params": {"conf": {"train_ratio": 0.9, "strategie": ["concat"], "run_label": None}, "fail": {}},
 }
@@ -57,7 +62,7 @@ def states(outcome, prefix):
 def test_everything_succeeds_without_a_logical_date(outcomes):
     outcome = outcomes["all"]
     assert set(outcome["states"].values()) == {"success"}
-    assert len(outcome["states"]) == 48
+    assert len(outcome["states"]) == 49
     assert outcome["state"] == "success"
     assert outcome["seen"]["as_of"] == "2026-03-01T04:30:00+00:00"
     assert outcome["seen"]["source_run_id"] == outcome["run_id"]
@@ -95,6 +100,24 @@ def test_a_missing_manifest_stops_its_strategy_only(outcomes):
     assert outcome["state"] == "failed"
 
 
+def test_a_horizon_without_rows_stops_its_pairs_only(outcomes):
+    outcome = outcomes["a horizon without rows"]
+    assert outcome["states"]["scan_metadata"] == "success"
+    assert set(states(outcome, "concat_30d.").values()) == {"upstream_failed"}
+    assert outcome["states"]["concat_7d.publish_snapshot"] == "success"
+    assert (outcome["states"]["leaderboard"], outcome["states"]["gate"]) == ("success", "failed")
+
+
+def test_a_refused_csv_stops_every_pair_but_not_the_vectors(outcomes):
+    outcome = outcomes["csv refused"]
+    assert states(outcome, "filter_metadata_") == {"7d": "upstream_failed", "30d": "upstream_failed"}
+    for pair in ("concat_7d.", "sum_pool_7d."):
+        assert set(states(outcome, pair).values()) == {"upstream_failed"}
+    for step in ("reconstruct_fused_concat", "reconstruct_fused_sum_pool", "reconstruct_modalities", "leaderboard"):
+        assert outcome["states"][step] == "success"
+    assert outcome["states"]["gate"] == "failed"
+
+
 def test_a_failed_split_stops_the_jobs_of_its_pair_only(outcomes):
     outcome = outcomes["split and job failed"]
     concat = states(outcome, "concat_7d.")
@@ -112,7 +135,7 @@ def test_a_failed_job_keeps_the_pair_unpublished_and_the_other_jobs(outcomes):
 
 
 def test_an_error_that_no_retry_can_heal_is_tried_once(outcomes):
-    for name in ("manifest missing", "split and job failed"):
+    for name in ("manifest missing", "split and job failed", "a horizon without rows", "csv refused"):
         failed = [task for task, state in outcomes[name]["states"].items() if state == "failed"]
         assert len(failed) == len(SCENARIOS[name]["fail"]) + 1  # and the gate
         assert {outcomes[name]["tries"][task] for task in failed} == {1}

@@ -109,6 +109,7 @@ def test_the_table_names_what_runs_now():
         ("concat_7d.train_ridge", "concat_7d"),
         ("resolve_manifest_sum_pool", "resolve_manifest"),
         ("filter_metadata_30d", "filter_metadata"),
+        ("scan_metadata", "scan_metadata"),
         ("reconstruct_modalities", "reconstruct_modalities"),
     ],
 )

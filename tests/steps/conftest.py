@@ -145,6 +145,7 @@ class Run:
 
     def vectors(self):
         """Everything before the pairs; returns the records of reconstruct_fused by strategy and of the modalities."""
+        self.step("scan_metadata")
         for horizon in self.record.horizons:
             self.step("filter_metadata", horizon=horizon)
         for strategy in self.record.strategies:

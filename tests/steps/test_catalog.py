@@ -17,7 +17,7 @@ def test_every_step_of_the_catalog_has_its_file_and_function(repository):
 
 
 def test_unknown_step(store, bucket):
-    with pytest.raises(ConfigError, match="expected a step out of resolve_run, filter_metadata, .*, gate, got 'trian'"):
+    with pytest.raises(ConfigError, match="expected a step out of resolve_run, scan_metadata, .*, gate, got 'trian'"):
         execute("trian", store, bucket, "r")
 
 
@@ -27,6 +27,7 @@ def test_unknown_step(store, bucket):
         ("train", {"strategy": Strategy.CONCAT}, "step train: expected --strategy, --horizon, --model, got --strategy"),
         ("filter_metadata", {}, "step filter_metadata: expected --horizon, got none"),
         ("gate", {"family": Family.RIDGE}, "step gate: expected no selector, got --model"),
+        ("scan_metadata", {"horizon": Horizon.D7}, "step scan_metadata: expected no selector, got --horizon"),
         (
             "resolve_manifest",
             {"strategy": Strategy.CONCAT, "horizon": Horizon.D7},

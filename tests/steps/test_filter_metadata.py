@@ -3,8 +3,13 @@ import pandas as pd
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.errors import ChangedObjectError, DataError
+from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Horizon
+
+
+def filtered(run, horizon=Horizon.D7):
+    run.step("scan_metadata")
+    return run.step("filter_metadata", horizon=horizon)
 
 
 def test_keeps_the_latest_usable_row_of_each_video(upstream, run):
@@ -13,7 +18,7 @@ def test_keeps_the_latest_usable_row_of_each_video(upstream, run):
     upstream.metadata = pd.concat([upstream.metadata, older, unlabelled])
     upstream.upload()
     run.resolve()
-    record = run.step("filter_metadata", horizon=Horizon.D7)
+    record = filtered(run)
     frame = run.frame(record.key)
     expected = upstream.metadata.iloc[:24].sort_values("video_id")
     assert frame["video_id"].tolist() == expected["video_id"].tolist()
@@ -31,17 +36,25 @@ def test_keeps_the_latest_usable_row_of_each_video(upstream, run):
 def test_same_csv_gives_the_same_bytes(upstream, run):
     upstream.upload()
     run.resolve(horizons=[30])
-    records = [run.step("filter_metadata", horizon=Horizon.D30) for _ in range(2)]
+    records = [filtered(run, Horizon.D30) for _ in range(2)]
     assert records[0] == records[1]
 
 
-def test_overwritten_csv_is_refused(upstream, run, store):
+def test_scanned_rows_that_are_not_those_recorded_are_refused(upstream, run, store):
     upstream.upload()
     run.resolve()
-    store.put(keys.METADATA_CSV, store.get(keys.METADATA_CSV) + b"vid000,late\n")
-    with pytest.raises(
-        ChangedObjectError, match=f"{keys.METADATA_CSV} as it was when the run was resolved, got another"
-    ):
+    scanned = run.step("scan_metadata").horizons[0]
+    body = bytearray(store.get(scanned.key))
+    body[len(body) // 2] ^= 1
+    store.put(scanned.key, bytes(body))
+    with pytest.raises(DataError, match=f"expected sha256 {scanned.sha256}, got .*{scanned.key}: clear scan_metadata"):
+        run.step("filter_metadata", horizon=Horizon.D7)
+
+
+def test_needs_the_scan(upstream, run):
+    upstream.upload()
+    run.resolve()
+    with pytest.raises(MissingObjectError, match="expected scan_metadata to have finished, got no record at"):
         run.step("filter_metadata", horizon=Horizon.D7)
 
 
@@ -49,7 +62,7 @@ def test_no_rows_of_the_horizon(upstream, run):
     upstream.metadata = upstream.metadata[upstream.metadata["horizon_days"] == 7]
     upstream.upload()
     run.resolve(horizons=[7, 30])
-    assert run.step("filter_metadata", horizon=Horizon.D7).rows == 24
+    assert filtered(run).rows == 24
     with pytest.raises(DataError, match=rf"horizon_days = 30, got horizons \[7\], in s3://.*{keys.METADATA_CSV}"):
         run.step("filter_metadata", horizon=Horizon.D30)
 
@@ -57,20 +70,15 @@ def test_no_rows_of_the_horizon(upstream, run):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "got 0 bytes|got an empty|empty"),
-        (b"video_id,horizon_days,horizon_view_count\n", "got a header only"),
-        (b"video_id,horizon_days\nv,7\n", "got none named horizon_view_count"),
-        (b"video_id,horizon_days,horizon_view_count,video_id\n", "'video_id' repeated"),
-        (b"video_id,horizon_days,horizon_view_count\nv,7\n", "got 1 rows with another count"),
-        (b'video_id,horizon_days,horizon_view_count\n"v,7,1\n', "quoted field to be closed"),
         (b"video_id,horizon_days,horizon_view_count\nv,seven,1\n", "horizon_days = 7, got horizons"),
         (b"video_id,horizon_days,horizon_view_count\nv,7,many\n", "usable horizon_view_count, got none"),
     ],
 )
-def test_unusable_csv_is_named_with_its_rule(upstream, run, body, message):
+def test_a_horizon_that_cannot_be_used_is_named_with_its_rule(upstream, run, body, message):
     upstream.raw[keys.METADATA_CSV] = body
     upstream.upload()
     run.resolve()
+    run.step("scan_metadata")
     with pytest.raises(DataError, match=message) as info:
         run.step("filter_metadata", horizon=Horizon.D7)
     assert keys.METADATA_CSV in str(info.value)
@@ -86,7 +94,7 @@ def test_rough_csv_loads_what_the_rules_allow(upstream, run):
     )
     upstream.upload()
     run.resolve()
-    record = run.step("filter_metadata", horizon=Horizon.D7)
+    record = filtered(run)
     frame = run.frame(record.key).set_index("video_id")
     assert frame["target_raw"].to_dict() == {"a": 10.0, "b": 0.0}
     assert frame["channel_country"].isna().to_dict() == {"a": False, "b": True}

@@ -62,6 +62,7 @@ def test_missing_jobs_are_marked_and_finished_ones_kept(upstream, run):
     del upstream.manifests[Strategy.MAX_POOL]
     upstream.upload()
     run.resolve(strategies=["concat", "max_pool"])
+    run.step("scan_metadata")
     run.step("filter_metadata", horizon=Horizon.D7)
     for name in ("resolve_manifest", "reconstruct_fused"):
         run.step(name, Strategy.CONCAT)

@@ -1,0 +1,38 @@
+"""Metadata CSV in, one Parquet file of typed rows per requested horizon out."""
+
+import tempfile
+from pathlib import Path
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import ScannedHorizon, ScanRecord
+from clipfarm_tasks.data.metadata_files import write_horizons
+from clipfarm_tasks.steps.context import StepContext
+
+
+def scan_metadata(context: StepContext) -> ScanRecord:
+    """Read the pinned CSV once, for all horizons; a horizon without rows is the business of its filter_metadata.
+
+    Raises:
+        DataError: the CSV breaks a rule.
+        ChangedObjectError: upstream overwrote the CSV after the run was resolved.
+    """
+    pinned = context.config.inputs.metadata
+    with tempfile.TemporaryDirectory(prefix="clipfarm-") as folder:
+        local = Path(folder) / "metadata.csv"
+        context.store.download(pinned.key, local, pinned.etag, pinned.size)
+        files = {horizon: Path(folder) / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
+        with local.open("rb") as source:
+            facts = write_horizons(source, context.store.uri(pinned.key), files)
+        horizons = []
+        for horizon, path in files.items():
+            key = keys.scanned_metadata(context.run_id, horizon)
+            horizons.append(
+                ScannedHorizon(
+                    horizon=horizon,
+                    key=key,
+                    rows=facts.rows[horizon],
+                    size=path.stat().st_size,
+                    sha256=context.store.upload(key, path),
+                )
+            )
+    return ScanRecord(rows_read=facts.rows_read, horizons=tuple(horizons))

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from clipfarm_tasks.models.inputs import F32, ModelInputs
+from clipfarm_tasks.models.inputs import F32
 
 Prefix = Literal["fused", "proj"]
 
@@ -24,45 +25,60 @@ def vector_columns(prefix: Prefix, width: int) -> list[str]:
     return [f"{prefix}_{position}" for position in range(width)]
 
 
-def pipeline_frame(
-    rows: ModelInputs, numeric_cols: Sequence[str], categorical_cols: Sequence[str], prefix: Prefix, vectors: F32
+def metadata_frame(
+    metadata: pd.DataFrame, numeric_cols: Sequence[str], categorical_cols: Sequence[str]
 ) -> pd.DataFrame:
-    """N rows of the named metadata columns, then ``<prefix>_<i>`` for the (N, D) vectors.
+    """The named columns of N rows: infinite numerics become NaN, and a missing category is NaN whatever it was."""
+    numerics = metadata[list(numeric_cols)].astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    categories = metadata[list(categorical_cols)].astype(object)
+    return pd.concat([numerics, categories.where(categories.notna(), np.nan)], axis=1)
 
-    Infinite numerics become NaN, and a missing category is NaN whatever it was before.
-    """
-    numerics = rows.metadata[list(numeric_cols)].astype(np.float64).replace([np.inf, -np.inf], np.nan)
-    categories = rows.metadata[list(categorical_cols)].astype(object)
-    parts = [
-        numerics,
-        categories.where(categories.notna(), np.nan),
-        pd.DataFrame(vectors, columns=vector_columns(prefix, vectors.shape[1]), index=rows.metadata.index),
-    ]
-    return pd.concat(parts, axis=1)
+
+def with_vectors(metadata: pd.DataFrame, prefix: Prefix, vectors: F32) -> pd.DataFrame:
+    """N rows of `metadata_frame`, then ``<prefix>_<i>`` for the (N, D) vectors: what a published pipeline reads."""
+    columns = pd.DataFrame(vectors, columns=vector_columns(prefix, vectors.shape[1]), index=metadata.index)
+    return pd.concat([metadata, columns], axis=1)
 
 
 def linear_columns(
-    numeric_cols: Sequence[str], log_cols: Sequence[str], categorical_cols: Sequence[str], vectors: Sequence[str]
+    metadata: pd.DataFrame,
+    numeric_cols: Sequence[str],
+    log_cols: Sequence[str],
+    categorical_cols: Sequence[str],
+    prefix: Prefix,
+    width: int,
 ) -> ColumnTransformer:
-    """``pre`` for a linear model: numerics filled with the median, logged and scaled; categories one-hot.
+    """``pre`` for a linear model, fitted: numerics filled with the median, logged and scaled; categories one-hot.
 
     A missing category becomes the most frequent one, an unseen one all zeros. Vectors pass as they are: embeddings
     share one unit, and scaling every column to variance 1 gives noise directions the weight of signal (on 2,800 real
-    posts ridge then falls from R2 0.51 to 0.46, mean of four splits).
+    posts ridge then falls from R2 0.51 to 0.46, mean of four splits). So nothing is learnt from them but their names,
+    and no frame of N rows of them is built.
+
+    Args:
+        metadata: `metadata_frame` of the N rows of the train part.
+        numeric_cols: numeric columns.
+        log_cols: those to take log1p of.
+        categorical_cols: categorical columns.
+        prefix: what the vector columns are called.
+        width: D.
     """
     plain_cols = [name for name in numeric_cols if name not in log_cols]
+    vectors = vector_columns(prefix, width)
     numbers = ColumnTransformer(
         [
-            ("log", make_pipeline(_median(), *_log1p(), StandardScaler()), list(log_cols)),
-            ("plain", make_pipeline(_median(), StandardScaler()), plain_cols),
-            ("vector", "passthrough", list(vectors)),
+            ("log", _frozen(make_pipeline(_median(), *_log1p(), StandardScaler()), metadata, log_cols), list(log_cols)),
+            ("plain", _frozen(make_pipeline(_median(), StandardScaler()), metadata, plain_cols), plain_cols),
+            ("vector", "passthrough", vectors),
         ]
     )
     categories = make_pipeline(
         SimpleImputer(strategy="most_frequent", keep_empty_features=True),
         OneHotEncoder(handle_unknown="ignore", sparse_output=False),
     )
-    return _num_and_cat(numbers, [*numeric_cols, *vectors], categories, categorical_cols)
+    frozen = _frozen(categories, metadata, categorical_cols)
+    pre = _num_and_cat(numbers, [*numeric_cols, *vectors], frozen, categorical_cols)
+    return pre.fit(with_vectors(metadata[:1], prefix, np.zeros((1, width), np.float32)))
 
 
 def tree_columns(
@@ -99,13 +115,18 @@ def tree_columns(
 def _num_and_cat(
     numbers: ColumnTransformer,
     number_cols: Sequence[str],
-    categories: Pipeline | OneHotEncoder,
+    categories: FrozenEstimator | OneHotEncoder | Pipeline,
     categorical_cols: Sequence[str],
 ) -> ColumnTransformer:
     # sparse_threshold 0: the models want dense input, and the default would decide by the share of zeros.
     return ColumnTransformer(
         [("num", numbers, list(number_cols)), ("cat", categories, list(categorical_cols))], sparse_threshold=0.0
     )
+
+
+def _frozen(pipeline: Pipeline, metadata: pd.DataFrame, columns: Sequence[str]) -> FrozenEstimator | Pipeline:
+    # A ColumnTransformer neither fits nor calls a step without columns.
+    return FrozenEstimator(pipeline.fit(metadata[list(columns)])) if columns else pipeline
 
 
 def _median() -> SimpleImputer:

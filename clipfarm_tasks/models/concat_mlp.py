@@ -9,13 +9,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self, cast
 
-import torch
 from torch import Tensor, nn
 
 from clipfarm_tasks.families import PRESETS, Family, NeuralPreset
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.inputs import F32, ModelInputs
-from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, mlp
+from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, linear_over, mlp
 from clipfarm_tasks.models.neural_family import Design, FittedNetwork, fit_neural, predict_neural
 from clipfarm_tasks.models.required import fitted
 
@@ -45,8 +44,9 @@ class ConcatMlp(nn.Module):
 
     def forward(self, fused: Tensor, numerics: Tensor, categories: Tensor) -> Tensor:
         """Predict ``target_log``: (B,)."""
-        features = torch.cat([fused, numerics, *embed(self.cat_embeddings, categories)], dim=1)
-        prediction: Tensor = self.net(features).squeeze(-1)
+        first = cast("nn.Linear", self.net[0])
+        hidden = linear_over(first, [fused, numerics, *embed(self.cat_embeddings, categories)])  # (B, 1024)
+        prediction: Tensor = self.net[1:](hidden).squeeze(-1)
         return prediction
 
 

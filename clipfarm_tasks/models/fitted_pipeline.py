@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.models.column_transformer import Prefix, pipeline_frame
-from clipfarm_tasks.models.inputs import F32, ModelInputs
+from clipfarm_tasks.models.column_transformer import Prefix, metadata_frame, with_vectors
+from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, ModelInputs
 from clipfarm_tasks.models.required import check_columns
 
 
@@ -42,7 +42,7 @@ class FittedPipeline:
         return cls(pipeline, prefix, numbers[:-width], columns["cat"], width)
 
     def predict(self, rows: ModelInputs, vectors: F32, family: Family) -> F32:
-        """(N,) float32 predictions for N rows and their (N, width) vectors.
+        """(N,) float32 predictions for N rows and their (N, width) vectors, in blocks of rows to bound memory.
 
         One thread: the sums then have one order, and a loaded file predicts the same numbers on any machine size.
 
@@ -50,11 +50,12 @@ class FittedPipeline:
             DataError: a metadata column is missing.
         """
         check_columns(rows, (*self.numeric_cols, *self.categorical_cols), family)
-        if len(rows) == 0:
-            return np.zeros(0, np.float32)
-        frame = pipeline_frame(rows, self.numeric_cols, self.categorical_cols, self.prefix, vectors)
+        metadata = metadata_frame(rows.metadata, self.numeric_cols, self.categorical_cols)
+        predicted = np.empty(len(rows), np.float32)
         with threadpool_limits(1):
-            predicted: F32 = self.pipeline.predict(frame).astype(np.float32)
+            for start in range(0, len(rows), BLOCK_ROWS):
+                block = slice(start, start + BLOCK_ROWS)
+                predicted[block] = self.pipeline.predict(with_vectors(metadata[block], self.prefix, vectors[block]))
         return predicted
 
     def save(self, path: Path) -> Path:

@@ -10,15 +10,15 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.families import PRESETS, Family, GbdtPreset
-from clipfarm_tasks.models.column_transformer import pipeline_frame, tree_columns, vector_columns
+from clipfarm_tasks.models.column_transformer import metadata_frame, tree_columns, vector_columns, with_vectors
 from clipfarm_tasks.models.device import resolve_device
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.fitted_pipeline import FittedPipeline
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.models.log_counts import logged_columns
-from clipfarm_tasks.models.network import Labelled
 from clipfarm_tasks.models.projector import CURVE, Projector, projector_options
 from clipfarm_tasks.models.required import check_columns, check_target, fitted, required_vectors
+from clipfarm_tasks.models.rows import Labelled
 
 NAME = Family.GBDT
 FILE = "gbdt.joblib"
@@ -57,7 +57,7 @@ class GbdtFamily:
         )
         log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
         columns = (options.numeric_cols, options.categorical_cols)
-        frame = pipeline_frame(train, *columns, "proj", projector(train_fused))
+        frame = with_vectors(metadata_frame(train.metadata, *columns), "proj", projector(train_fused))
         pre = tree_columns(
             options.numeric_cols,
             log_cols,
@@ -69,7 +69,8 @@ class GbdtFamily:
         model = _trees(options.seed)
         with threadpool_limits(options.threads):
             features = pre.fit_transform(frame)
-            val_features = pre.transform(pipeline_frame(val, *columns, "proj", projector(val_fused)))
+            val_frame = with_vectors(metadata_frame(val.metadata, *columns), "proj", projector(val_fused))
+            val_features = pre.transform(val_frame)
             val_labels = val_target.astype(np.float64)
             model.fit(features, train_target.astype(np.float64), X_val=val_features, y_val=val_labels)
         self._projector = projector

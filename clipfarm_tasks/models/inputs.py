@@ -12,10 +12,15 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
+# Rows worked on at a time where a result for all of them at once would be as large as the vectors.
+BLOCK_ROWS = 1024
+
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Features of N videos in one canonical row order; labels travel separately.
+    """Features of N videos in one order; labels travel separately.
+
+    The arrays may be memory-mapped, read-only or not: a family reads them in blocks of rows and never writes to them.
 
     Attributes:
         metadata: N rows; the numeric columns float64 with NaN for missing, the categorical ones ``object`` with None.
@@ -36,16 +41,16 @@ class ModelInputs:
     def __len__(self) -> int:
         return len(self.text_present)
 
-    def take(self, rows: I64) -> "ModelInputs":
-        """The given rows, in the given order: ``rows`` is (M,) int64 positions."""
+    def slice(self, start: int, stop: int) -> "ModelInputs":
+        """Rows ``start`` to ``stop - 1``, numbered from 0; the arrays are views, so a memory map stays one."""
         arrays = {
-            name: None if value is None else value[rows]
+            name: None if value is None else value[start:stop]
             for name in ("fused", "video", "audio", "text")
             for value in [getattr(self, name)]
         }
         return replace(
             self,
-            metadata=self.metadata.iloc[rows].reset_index(drop=True),
-            text_present=self.text_present[rows],
+            metadata=self.metadata.iloc[start:stop].reset_index(drop=True),
+            text_present=self.text_present[start:stop],
             **arrays,
         )

@@ -1,36 +1,19 @@
 """From arrays to a trained network and to plain files: what the neural families and the gbdt projector share."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.device import resolve_device
 from clipfarm_tasks.models.family import FitOptions
-from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.models.layers import start_at
+from clipfarm_tasks.models.rows import Labelled, rows_on
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import Part, Trained, predict, train
-
-Arrays = tuple[NDArray[Any], ...]
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """N rows to fit or to judge by.
-
-    Attributes:
-        arrays: arrays of N rows, in the order of the module's ``forward``.
-        target: (N,) float32, log space; of the same rows.
-    """
-
-    arrays: Arrays
-    target: F32
+from clipfarm_tasks.models.training_loop import Trained, train
 
 
 def begin_fit(options: FitOptions) -> None:
@@ -66,10 +49,11 @@ def fit_network(
     """
     device = resolve_device(options.device)
     start_at(output, float(np.mean(train_rows.target, dtype=np.float64)))
+    train_part, val_part = rows_on(device, (train_rows, val_rows))
     trained = train(
         model.to(device),
-        Part(_tensors(train_rows.arrays, device), torch.tensor(train_rows.target, dtype=torch.float32, device=device)),
-        Part(_tensors(val_rows.arrays, device), torch.tensor(val_rows.target, dtype=torch.float32, device=device)),
+        train_part,
+        val_part,
         recipe,
         options.max_epochs,
         options.patience,
@@ -77,11 +61,6 @@ def fit_network(
     )
     model.to("cpu")
     return trained
-
-
-def apply_network(model: nn.Module, arrays: Arrays) -> F32:
-    """Outputs of a fitted ``model`` for N rows, float32 with N rows."""
-    return predict(model, _tensors(arrays, torch.device("cpu")))
 
 
 def save_plain(path: Path, content: dict[str, Any]) -> Path:
@@ -95,8 +74,3 @@ def load_plain(path: Path) -> dict[str, Any]:
     """Read what `save_plain` wrote, tensors on the CPU; unpickles nothing but plain data."""
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content
-
-
-def _tensors(arrays: Arrays, device: torch.device) -> tuple[Tensor, ...]:
-    # A copy, because the arrays may be read-only (memory-mapped or shared), which torch tensors cannot be.
-    return tuple(torch.tensor(array, device=device) for array in arrays)

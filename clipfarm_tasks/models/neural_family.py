@@ -11,18 +11,11 @@ from clipfarm_tasks.families import Family, NeuralPreset
 from clipfarm_tasks.models.device import resolve_device
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.inputs import F32, ModelInputs
-from clipfarm_tasks.models.network import (
-    Arrays,
-    Labelled,
-    apply_network,
-    begin_fit,
-    fit_network,
-    load_plain,
-    save_plain,
-)
+from clipfarm_tasks.models.network import begin_fit, fit_network, load_plain, save_plain
 from clipfarm_tasks.models.preprocess import Preprocess
 from clipfarm_tasks.models.required import VectorName, check_columns, check_target, required_vectors
-from clipfarm_tasks.models.training_loop import Trained
+from clipfarm_tasks.models.rows import Arrays, Labelled
+from clipfarm_tasks.models.training_loop import Trained, predict
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def predict_neural(design: Design, network: FittedNetwork, rows: ModelInputs) ->
     Raises:
         DataError: a vector is missing or of another width than in the fit, or a metadata column is missing.
     """
-    return apply_network(network.model, _arrays(design, network, rows))
+    return predict(network.model, _arrays(design, network, rows))
 
 
 def _arrays(design: Design, network: FittedNetwork, rows: ModelInputs) -> Arrays:

@@ -11,8 +11,9 @@ from clipfarm_tasks.families import PRESETS, Family, GbdtPreset
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.models.layers import mlp
-from clipfarm_tasks.models.network import Labelled, apply_network, begin_fit, fit_network, load_plain, save_plain
-from clipfarm_tasks.models.training_loop import Trained
+from clipfarm_tasks.models.network import begin_fit, fit_network, load_plain, save_plain
+from clipfarm_tasks.models.rows import Labelled
+from clipfarm_tasks.models.training_loop import Trained, predict
 
 FILE = "gbdt_projector.pt"
 CURVE = "gbdt_projector"
@@ -83,7 +84,7 @@ class Projector:
 
     def __call__(self, fused: F32) -> F32:
         """(N, D) to (N, P) float32."""
-        return apply_network(self.net.projector, (fused,))
+        return predict(self.net.projector, (fused,))
 
     def save(self, folder: Path) -> Path:
         """Write ``gbdt_projector.pt``: {state_dict, input_dim, projector_dim}."""

@@ -1,23 +1,25 @@
 """ridge: RidgeCV over (numerics, one-hot categories, fused vector)."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.families import PRESETS, Family, RidgePreset
-from clipfarm_tasks.models.column_transformer import linear_columns, pipeline_frame, vector_columns
+from clipfarm_tasks.models.column_transformer import linear_columns, metadata_frame, with_vectors
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.fitted_pipeline import FittedPipeline
-from clipfarm_tasks.models.inputs import F32, ModelInputs
+from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, ModelInputs
 from clipfarm_tasks.models.log_counts import logged_columns
 from clipfarm_tasks.models.required import check_columns, check_target, fitted, required_vectors
 from clipfarm_tasks.models.seeds import seed_python
+from clipfarm_tasks.models.streamed_ridge import F64, fit_streamed
 
 NAME = Family.RIDGE
 FILE = "ridge.joblib"
@@ -45,12 +47,20 @@ class RidgeFamily:
         fused = required_vectors(train, "fused", NAME)
         seed_python(options.seed)
         log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
-        frame = pipeline_frame(train, options.numeric_cols, options.categorical_cols, "fused", fused)
-        pre = linear_columns(
-            options.numeric_cols, log_cols, options.categorical_cols, vector_columns("fused", fused.shape[1])
-        )
+        columns = (options.numeric_cols, options.categorical_cols)
+        metadata = metadata_frame(train.metadata, *columns)
         with threadpool_limits(options.threads):
-            model = fit_ridge(pre.fit_transform(frame), train_target.astype(np.float64), RECIPE)
+            pre = linear_columns(
+                metadata, options.numeric_cols, log_cols, options.categorical_cols, "fused", fused.shape[1]
+            )
+
+            def blocks(size: int) -> Iterator[F64]:
+                for start in range(0, len(fused), size):
+                    block = slice(start, start + size)
+                    yield pre.transform(with_vectors(metadata[block], "fused", fused[block]))
+
+            width = max(part.stop for part in pre.output_indices_.values())
+            model = fit_ridge(blocks, width, train_target.astype(np.float64), RECIPE)
         self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]), "fused")
         found = {
             "alpha": float(model.alpha_),
@@ -78,21 +88,25 @@ class RidgeFamily:
         return cls(FittedPipeline.load(folder / FILE, "fused"))
 
 
-def fit_ridge(features: NDArray[np.float64], target: NDArray[np.float64], recipe: RidgePreset) -> RidgeCV:
-    """RidgeCV on the preset's grid, continued upward when the best penalty is the grid's largest.
+def fit_ridge(blocks: Callable[[int], Iterable[F64]], width: int, target: F64, recipe: RidgePreset) -> RidgeCV:
+    """RidgeCV on the preset's grid, continued upward to ``max_alpha`` when the best penalty is the grid's largest.
 
-    Leave-one-out errors of all penalties come from one eigendecomposition of the smaller Gram matrix, so when the grid
-    has to grow it grows to ``max_alpha`` at once: a second decomposition, where one per step could be nine.
+    Leave-one-out errors of all penalties come from one eigendecomposition of the smaller Gram matrix. Up to as many
+    rows as columns that is (N, N) and scikit-learn's own fit will do: the features are no larger than (P, P). With
+    more rows they stay in blocks.
 
     Args:
-        features: (N, P) float64.
+        blocks: yields the (N, P) features as consecutive float64 blocks of the given number of rows, the last smaller.
+        width: P.
         target: (N,) float64.
         recipe: the grid and how it continues.
     """
-    model = RidgeCV(alphas=list(recipe.alphas)).fit(features, target)
-    if model.alpha_ < max(recipe.alphas):
-        return model
     alphas = list(recipe.alphas)
-    while alphas[-1] * recipe.alpha_step <= recipe.max_alpha:
-        alphas.append(alphas[-1] * recipe.alpha_step)
-    return RidgeCV(alphas=alphas).fit(features, target)
+    grown = list(alphas)
+    while grown[-1] * recipe.alpha_step <= recipe.max_alpha:
+        grown.append(grown[-1] * recipe.alpha_step)
+    if len(target) > width:
+        return fit_streamed(partial(blocks, BLOCK_ROWS), target, alphas, grown)
+    (features,) = blocks(len(target))
+    model = RidgeCV(alphas=alphas).fit(features, target)
+    return model if model.alpha_ < max(alphas) else RidgeCV(alphas=grown).fit(features, target)

@@ -24,8 +24,11 @@ class Videos:
     target: np.ndarray
 
     def take(self, rows) -> "Videos":
+        """The videos at the given positions, in the given order."""
         rows = np.asarray(rows)
-        return Videos(self.rows.take(rows), self.target[rows])
+        arrays = {name: getattr(self.rows, name)[rows] for name in ("text_present", "fused", *WIDTHS)}
+        metadata = self.rows.metadata.iloc[rows].reset_index(drop=True)
+        return Videos(ModelInputs(metadata, **arrays), self.target[rows])
 
 
 def make_videos(n: int, seed: int = 0) -> Videos:

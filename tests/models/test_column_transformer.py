@@ -6,9 +6,17 @@ import sys
 import joblib
 import numpy as np
 import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.models.column_transformer import linear_columns, pipeline_frame, tree_columns, vector_columns
+from clipfarm_tasks.models.column_transformer import (
+    linear_columns,
+    metadata_frame,
+    tree_columns,
+    vector_columns,
+    with_vectors,
+)
 from clipfarm_tasks.models.projector import Projector
 from clipfarm_tasks.models.registry import create
 
@@ -17,7 +25,12 @@ CATEGORICAL = ("country", "language")
 
 
 def frame_of(videos):
-    return pipeline_frame(videos.rows, NUMERIC, CATEGORICAL, "fused", videos.rows.fused)
+    return with_vectors(metadata_frame(videos.rows.metadata, NUMERIC, CATEGORICAL), "fused", videos.rows.fused)
+
+
+def fitted_linear(videos, numeric_cols=NUMERIC, log_cols=("subscribers",), categorical_cols=CATEGORICAL):
+    metadata = metadata_frame(videos.rows.metadata, numeric_cols, categorical_cols)
+    return linear_columns(metadata, numeric_cols, log_cols, categorical_cols, "fused", 19)
 
 
 @pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
@@ -44,8 +57,7 @@ def test_the_file_predicts_raw_metadata_without_this_package(family, videos, opt
 
 
 def test_linear_columns_scale_numerics_and_leave_vectors_alone(videos):
-    pre = linear_columns(NUMERIC, ("subscribers",), CATEGORICAL, vector_columns("fused", 19))
-    features = pre.fit_transform(frame_of(videos))
+    features = fitted_linear(videos).transform(frame_of(videos))
     assert features.shape == (200, 3 + 19 + 4 + 2)
     subscribers = videos.rows.metadata["subscribers"].to_numpy()
     logged = np.log1p(np.where(np.isnan(subscribers), np.nanmedian(subscribers), subscribers))
@@ -55,10 +67,19 @@ def test_linear_columns_scale_numerics_and_leave_vectors_alone(videos):
     assert set(np.unique(features[:, 22:])) == {0.0, 1.0}
 
 
+def test_linear_columns_learn_from_all_rows_what_an_unfrozen_pipeline_learns(videos):
+    metadata = metadata_frame(videos.rows.metadata, NUMERIC, CATEGORICAL)
+    filled = SimpleImputer(strategy="median").fit_transform(metadata[["duration", "is_short"]])
+    one_hot = OneHotEncoder(sparse_output=False).fit_transform(
+        SimpleImputer(strategy="most_frequent").fit_transform(metadata[list(CATEGORICAL)])
+    )
+    features = fitted_linear(videos).transform(frame_of(videos))
+    np.testing.assert_allclose(features[:, 1:3], StandardScaler().fit_transform(filled))
+    np.testing.assert_array_equal(features[:, 22:], one_hot)
+
+
 def test_a_missing_category_counts_as_the_most_frequent_and_an_unseen_one_as_none(videos):
-    pre = linear_columns((), (), ("country",), vector_columns("fused", 19))
-    frame = frame_of(videos)
-    pre.fit(frame)
+    pre, frame = fitted_linear(videos, (), (), ("country",)), frame_of(videos)
     most = frame["country"].mode()[0]
     missing, frequent, unseen = (pre.transform(frame.assign(country=value))[:, 19:] for value in (np.nan, most, "FR"))
     np.testing.assert_array_equal(missing, frequent)
@@ -79,7 +100,6 @@ def test_tree_columns_keep_missing_numerics_and_pool_rare_categories(videos):
 
 
 def test_infinite_numerics_become_missing(videos):
-    rows = videos.rows.take(np.arange(3))
-    rows.metadata["duration"] = [np.inf, -np.inf, 4.0]
-    frame = pipeline_frame(rows, NUMERIC, CATEGORICAL, "fused", rows.fused)
+    metadata = videos.rows.metadata[:3].assign(duration=[np.inf, -np.inf, 4.0])
+    frame = metadata_frame(metadata, NUMERIC, CATEGORICAL)
     assert frame["duration"].isna().tolist() == [True, True, False]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,6 +249,28 @@ def test_fitting_changes_neither_rows_nor_targets(family, new_videos, options):
     model, _ = fit(family, data, data, options())
     model.predict(data.rows)
     assert data.rows.metadata.equals(untouched.rows.metadata)
+
+
+def test_read_only_memory_maps_fit_and_predict_the_same(family, model, videos, options, tmp_path):
+    mapped = {}
+    for name in VECTORS_OF[family]:
+        np.save(tmp_path / f"{name}.npy", getattr(videos.rows, name))
+        mapped[name] = np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+    data = replace(videos, rows=replace(videos.rows, **mapped))
+    train, val = data.rows.slice(0, 150), data.rows.slice(150, 200)
+    again = create(family)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*not writable")
+        again.fit(train, data.target[:150], val, data.target[150:], options())
+        predicted = again.predict(data.rows)
+    np.testing.assert_array_equal(predicted, model.predict(videos.rows))
+
+
+def test_predicts_in_blocks_as_in_one_piece(family, model, videos, monkeypatch):
+    whole = model.predict(videos.rows)
+    for module in ("fitted_pipeline", "rows"):
+        monkeypatch.setattr(f"clipfarm_tasks.models.{module}.BLOCK_ROWS", 64)
+    np.testing.assert_allclose(model.predict(videos.rows), whole, rtol=1e-5)
 
 
 def test_artifacts_hold_exactly_the_published_keys(family, model, videos, tmp_path):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, mlp, start_at
+from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, linear_over, mlp, start_at
 
 
 @pytest.mark.parametrize(("cardinality", "width"), [(1, 2), (4, 2), (9, 3), (81, 9), (1024, 32), (10_000, 32)])
@@ -36,3 +36,22 @@ def test_start_at_sets_the_last_bias_and_only_that():
     assert all(torch.equal(after[name], before[name]) for name in before if name != "3.bias")
     with pytest.raises(TypeError, match=r"expected nn.Linear as output layer, got GELU"):
         start_at(nn.GELU(), 1.0)
+
+
+def test_linear_over_is_the_layer_on_the_concatenation():
+    torch.manual_seed(0)
+    layer, known, learnt = nn.Linear(9, 4), torch.randn(6, 4), [torch.randn(6, 3), torch.randn(6, 2)]
+    found = []
+    for apply in (lambda parts: layer(torch.cat(parts, dim=1)), lambda parts: linear_over(layer, parts)):
+        asked = [part.clone().requires_grad_() for part in learnt]
+        output = apply([asked[0], known, asked[1]])
+        found.append([output, *torch.autograd.grad(output.square().sum(), [*layer.parameters(), *asked])])
+    for expected, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_linear_over_asks_for_no_gradient_of_data():
+    layer, known = nn.Linear(5, 4), torch.randn(6, 5)
+    torch.autograd.backward(linear_over(layer, [known]).sum())
+    assert known.grad is None
+    assert layer.weight.grad is not None

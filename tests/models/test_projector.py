@@ -1,12 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.models.gbdt import GbdtFamily
-from clipfarm_tasks.models.inputs import ModelInputs
-from clipfarm_tasks.models.network import Labelled
 from clipfarm_tasks.models.projector import Projector, projector_options
+from clipfarm_tasks.models.rows import Labelled
 
 
 def labelled(n, seed):
@@ -18,13 +19,11 @@ def test_learns_from_vectors_and_targets_of_the_same_rows(new_videos, options):
     # Only the vectors know the target here: fed the rows of one part beside the targets of another, the projector
     # would learn noise, and its validation RMSE would stay at the target's spread.
     data = new_videos(400)
-    rows = ModelInputs(data.rows.metadata, data.rows.text_present, fused=data.rows.fused)
-    target = 5 + 2 * data.rows.fused[:, 0]
-    train, val = np.random.default_rng(0).permutation(400)[:340], np.arange(340, 400)
-    report = GbdtFamily().fit(
-        rows.take(train), target[train], rows.take(val), target[val], options(max_epochs=20, numeric_cols=())
-    )
-    assert min(report.curves["gbdt_projector"].val_rmse_log) < 0.5 * target[val].std()
+    data = replace(data, target=5 + 2 * data.rows.fused[:, 0])
+    train, val = data.take(np.random.default_rng(0).permutation(400)[:340]), data.take(range(340, 400))
+    short = options(max_epochs=20, numeric_cols=())
+    report = GbdtFamily().fit(train.rows, train.target, val.rows, val.target, short)
+    assert min(report.curves["gbdt_projector"].val_rmse_log) < 0.5 * val.target.std()
 
 
 def test_all_vectors_beside_the_train_targets_are_refused(options):

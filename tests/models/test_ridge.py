@@ -12,6 +12,13 @@ def data(n, width, noise):
     return features, features[:, 0] + noise * RNG.normal(size=n)
 
 
+def fit(features, target, recipe):
+    def blocks(size):
+        return (features[start : start + size] for start in range(0, len(features), size))
+
+    return fit_ridge(blocks, features.shape[1], target, recipe)
+
+
 def leave_one_out(features, target, alpha):
     """Mean squared error of N fits that each miss one row, by the normal equations; the intercept is not penalised."""
     errors = []
@@ -27,13 +34,13 @@ def leave_one_out(features, target, alpha):
 @pytest.mark.parametrize(("n", "width"), [(40, 5), (25, 60)])
 def test_alpha_has_the_smallest_leave_one_out_error_of_the_grid(n, width):
     features, target = data(n, width, noise=1.0)
-    model = fit_ridge(features, target, RECIPE)
+    model = fit(features, target, RECIPE)
     errors = {float(alpha): leave_one_out(features, target, alpha) for alpha in model.alphas}
     assert model.alpha_ == min(errors, key=errors.get)
 
 
 def test_the_grid_stays_when_the_best_alpha_is_inside():
-    model = fit_ridge(*data(200, 5, noise=0.5), RECIPE)
+    model = fit(*data(200, 5, noise=0.5), RECIPE)
     np.testing.assert_array_equal(model.alphas, RECIPE.alphas)
     assert model.alpha_ < 100
 
@@ -41,7 +48,7 @@ def test_the_grid_stays_when_the_best_alpha_is_inside():
 def test_the_grid_grows_by_its_step_when_the_best_alpha_is_at_its_edge():
     features, target = data(60, 40, noise=20.0)
     recipe = RidgePreset(alphas=(0.1, 0.3), alpha_step=3.0, max_alpha=1e6)
-    model = fit_ridge(features, target, recipe)
+    model = fit(features, target, recipe)
     np.testing.assert_allclose(np.divide(model.alphas[2:], model.alphas[1:-1]), 3.0)
     assert model.alpha_ > 0.3
     assert 1e6 / 3 < max(model.alphas) <= 1e6
@@ -50,6 +57,6 @@ def test_the_grid_grows_by_its_step_when_the_best_alpha_is_at_its_edge():
 
 def test_the_grid_ends_at_max_alpha_when_nothing_is_learnable():
     features = RNG.normal(size=(30, 20))
-    model = fit_ridge(features, np.tile([1.0, -1.0], 15), RidgePreset((0.1,), 3.0, 5.0))
+    model = fit(features, np.tile([1.0, -1.0], 15), RidgePreset((0.1,), 3.0, 5.0))
     assert max(model.alphas) == pytest.approx(2.7)
     assert model.alpha_ <= 5.0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.models.column_transformer import pipeline_frame
+from clipfarm_tasks.models.column_transformer import metadata_frame, with_vectors
 from clipfarm_tasks.models.registry import create
 
 TRAIN, VAL = range(150), range(150, 200)
@@ -48,7 +48,8 @@ def assert_pre_is_the_same(pipelines, videos, options, prefix, width):
     vectors = np.random.default_rng(0).normal(size=(200, width)).astype(np.float32)
     one, other = (pipeline.named_steps["pre"] for pipeline in pipelines)
     for rows in (videos.rows, poisoned(videos).rows):
-        frame = pipeline_frame(rows, options().numeric_cols, options().categorical_cols, prefix, vectors)
+        metadata = metadata_frame(rows.metadata, options().numeric_cols, options().categorical_cols)
+        frame = with_vectors(metadata, prefix, vectors)
         np.testing.assert_array_equal(one.transform(frame), other.transform(frame))
 
 

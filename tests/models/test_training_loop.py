@@ -7,8 +7,9 @@ from torch import nn
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import NeuralPreset
+from clipfarm_tasks.models.rows import HostRows, Labelled
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import Part, predict, train
+from clipfarm_tasks.models.training_loop import predict, train
 
 
 class Line(nn.Module):
@@ -31,12 +32,20 @@ def recipe(**changes):
 
 
 def part(n, slope, seed=0):
-    features = torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
-    return Part((features,), slope * features.sum(dim=1))
+    features = np.random.default_rng(seed).normal(size=(n, 2)).astype(np.float32)
+    return HostRows(Labelled((features,), slope * features.sum(axis=1)), torch.device("cpu"))
+
+
+def whole(data):
+    """All rows at once: (N, 2) features and (N,) targets."""
+    numbers = torch.arange(len(data))
+    (batch,) = data.shuffled(numbers, len(data))
+    return batch.inputs[0], batch.target
 
 
 def rmse(model, judged):
-    return math.sqrt(np.mean((predict(model, judged.inputs) - judged.target.numpy()) ** 2))
+    features, target = (tensor.numpy() for tensor in whole(judged))
+    return math.sqrt(np.mean((predict(model, (features,)) - target) ** 2))
 
 
 def test_restores_the_best_epoch_and_not_the_last():
@@ -75,8 +84,8 @@ def test_train_loss_is_the_mean_over_rows_not_over_batches():
     # A learning rate of 0 leaves the model as it was, so the loss has a closed form.
     data = part(17, slope=1.0)
     trained = train(Line(), data, data, recipe(learning_rate=0.0), max_epochs=1, patience=1, seed=3)
-    assert trained.curve.train_loss[0] == pytest.approx(float((data.target**2).mean()), rel=1e-6)
-    assert trained.curve.val_loss[0] == pytest.approx(float((data.target**2).mean()), rel=1e-6)
+    assert trained.curve.train_loss[0] == pytest.approx(float((whole(data)[1] ** 2).mean()), rel=1e-6)
+    assert trained.curve.val_loss[0] == pytest.approx(float((whole(data)[1] ** 2).mean()), rel=1e-6)
 
 
 def test_curve_is_in_log_space_units():
@@ -106,9 +115,26 @@ def test_a_loss_that_is_not_finite_is_refused():
         train(Line(math.nan), part(20, slope=1.0), part(5, slope=1.0), recipe(), max_epochs=3, patience=3, seed=3)
 
 
-def test_predicts_in_blocks_as_in_one_piece(monkeypatch):
-    model, data = Line(0.3), part(20, slope=1.0)
-    whole = predict(model, data.inputs)
-    monkeypatch.setattr("clipfarm_tasks.models.training_loop.PREDICT_ROWS", 6)
-    np.testing.assert_allclose(predict(model, data.inputs), whole, rtol=1e-6)
-    assert model.batch_sizes == [20, 6, 6, 6, 2]
+def test_one_batch_is_one_step_of_adamw():
+    # Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2, at step 1.
+    model, data, changed = Line(0.3), part(8, slope=2.0), recipe(weight_decay=0.1)
+    features, target = (tensor.numpy().astype(np.float64) for tensor in whole(data))
+    gradient = 2 * (features @ [0.3, 0.3] - target) @ features / len(target)
+    expected = 0.3 - 0.05 * 0.1 * 0.3 - 0.05 * gradient / (np.abs(gradient) + 1e-8)
+    train(model, data, part(1, slope=2.0), changed, max_epochs=1, patience=1, seed=3)
+    np.testing.assert_allclose(model.linear.weight.detach().numpy()[0], expected, rtol=1e-5)
+
+
+def test_validation_and_prediction_in_blocks_are_as_in_one_piece(monkeypatch):
+    def results():
+        model, data = Line(0.3), part(20, slope=1.0)
+        features = whole(data)[0].numpy()
+        trained = train(model, data, data, recipe(batch_size=20, learning_rate=0.0), max_epochs=1, patience=1, seed=3)
+        return trained.curve.val_loss, predict(model, (features,)), model.batch_sizes
+
+    loss, predicted, sizes = results()
+    monkeypatch.setattr("clipfarm_tasks.models.rows.BLOCK_ROWS", 6)
+    loss_in_blocks, predicted_in_blocks, block_sizes = results()
+    np.testing.assert_allclose(loss_in_blocks, loss, rtol=1e-6)
+    np.testing.assert_allclose(predicted_in_blocks, predicted, rtol=1e-6)
+    assert (sizes, block_sizes) == ([20, 20, 20], [20, 6, 6, 6, 2, 6, 6, 6, 2])

@@ -1,0 +1,93 @@
+"""RidgeCV for more rows than columns, from two passes over blocks of rows: what it keeps is (P, P), never (N, P)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
+
+F64 = NDArray[np.float64]
+Blocks = Callable[[], Iterable[F64]]
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Sums over N rows of P features.
+
+    Attributes:
+        mean: (P,) means of the features.
+        target_mean: mean of the target.
+        gram: (P, P) products of the centred features.
+        moment: (P,) products of the centred features and the target.
+    """
+
+    mean: F64
+    target_mean: float
+    gram: F64
+    moment: F64
+
+
+def fit_streamed(blocks: Blocks, target: F64, alphas: list[float], grown: list[float]) -> RidgeCV:
+    """What `RidgeCV(alphas)` fits, or `RidgeCV(grown)` when the best of ``alphas`` is the largest.
+
+    The error of leaving row i out of a ridge regression with a free intercept is (y_i - fit_i) / (1 - h_i). With the
+    eigendecomposition V diag(s) V' of the centred gram matrix and z_i = V' (x_i - mean), the leverage h_i is
+    1/N + sum_j z_ij^2 / (s_j + alpha): one decomposition and one product per row serve every alpha (Rifkin and
+    Lippert, "Notes on Regularized Least Squares", MIT-CSAIL-TR-2007-025, section 3).
+
+    Args:
+        blocks: called twice; yields the features as consecutive (B, P) float64 blocks of any sizes.
+        target: (N,) float64.
+        alphas: penalties to choose from.
+        grown: ``alphas`` and larger ones.
+    """
+    sums = _sums(blocks(), target)
+    eigenvalues, vectors = np.linalg.eigh(sums.gram)
+    spectrum = np.maximum(eigenvalues, 0.0)  # rounding leaves a collinear direction a little below 0
+    rotated = vectors.T @ sums.moment  # (P,)
+    inverse = 1.0 / (spectrum[:, None] + np.array(grown))  # (P, A)
+    scores = -_leave_one_out(blocks(), target, sums, vectors, rotated[:, None] * inverse, inverse)
+    best = int(np.argmax(scores[: len(alphas)]))
+    tried = alphas
+    if alphas[best] == max(alphas):
+        best, tried = int(np.argmax(scores)), grown
+    model = RidgeCV(alphas=tried)
+    model.alpha_ = tried[best]
+    model.best_score_ = float(scores[best])
+    model.coef_ = vectors @ (rotated * inverse[:, best])
+    model.intercept_ = sums.target_mean - float(sums.mean @ model.coef_)
+    model.n_features_in_ = len(sums.mean)
+    return model
+
+
+def _sums(blocks: Iterable[F64], target: F64) -> NormalEquations:
+    target_mean = float(target.mean())
+    shift, total, gram, moment, start = np.zeros(0), np.zeros(0), np.zeros((0, 0)), np.zeros(0), 0
+    for block in blocks:
+        if start == 0:
+            # Sums about a row's neighbourhood: about 0, a column far from it would lose its digits to its mean.
+            shift = block.mean(axis=0)
+            total, gram, moment = np.zeros_like(shift), np.zeros((len(shift), len(shift))), np.zeros_like(shift)
+        moved = block - shift
+        total += moved.sum(axis=0)
+        gram += moved.T @ moved
+        moment += moved.T @ (target[start : start + len(block)] - target_mean)
+        start += len(block)
+    centre = total / len(target)
+    gram -= np.outer(total, centre)
+    return NormalEquations(shift + centre, target_mean, gram, moment)
+
+
+def _leave_one_out(
+    blocks: Iterable[F64], target: F64, sums: NormalEquations, vectors: F64, weights: F64, inverse: F64
+) -> F64:
+    """(A,) mean squared errors of leaving one row out, by penalty; ``weights`` (P, A) are in the basis ``vectors``."""
+    squares, start = np.zeros(inverse.shape[1]), 0
+    for block in blocks:
+        rotated = (block - sums.mean) @ vectors  # (B, P)
+        residual = (target[start : start + len(block)] - sums.target_mean)[:, None] - rotated @ weights  # (B, A)
+        leverage = 1.0 / len(target) + np.square(rotated) @ inverse
+        squares += np.square(residual / (1.0 - leverage)).sum(axis=0)
+        start += len(block)
+    return squares / len(target)

@@ -1,20 +1,20 @@
-"""The fields of the trigger form, derived from `RunParams`: no default, limit or description is repeated here."""
+"""The fields of a trigger form, derived from the params' model: no default, limit or description is repeated here."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from clipfarm_tasks.config import RunParams
+from clipfarm_tasks.config import Frozen, RunParams
 
 _DROPPED = frozenset({"$ref", "title"})
 
 
-def form_fields() -> dict[str, dict[str, Any]]:
-    """Describe every run parameter as the keyword arguments of an Airflow ``Param``.
+def form_fields(params: type[Frozen] = RunParams) -> dict[str, dict[str, Any]]:
+    """Describe every parameter of a model as the keyword arguments of an Airflow ``Param``.
 
     Returns:
         By parameter name: ``default``, ``description`` and the JSON schema keys (``type``, ``minimum``, ``enum``, ...).
     """
-    schema = RunParams.model_json_schema()
+    schema = params.model_json_schema()
     definitions = schema.get("$defs", {})
     return {name: _field(_inlined(prop, definitions), definitions) for name, prop in schema["properties"].items()}
 

@@ -1,4 +1,4 @@
-"""Runs one step inside an Airflow task: settings and session in, record out, errors told apart.
+"""Runs one step, or the maintenance, inside an Airflow task: settings and session in, record out, errors told apart.
 
 Airflow puts this folder on ``sys.path`` of every process, so a task body imports it by its bare name. It is no plugin
 and is listed in ``.airflowignore``.
@@ -101,6 +101,25 @@ def run_step(
     try:
         store, settings = _open()
         return _as_xcom(name, execute(name, store, settings, record.run_id, *wanted))
+    except ClipfarmError as error:
+        _raise_for_airflow(error)
+
+
+def maintain(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Maintain the vector tables with the params of a task's context.
+
+    Returns:
+        The JSON form of the `MaintenanceRecord`.
+
+    Raises:
+        AirflowFailException: the params, the settings or a record of a kept run are wrong; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    from clipfarm_tasks.steps.maintain import maintain as maintain_tables
+
+    try:
+        store, _ = _open()
+        return _as_xcom("maintain", maintain_tables(store, context["params"]))
     except ClipfarmError as error:
         _raise_for_airflow(error)
 

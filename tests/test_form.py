@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 
 from clipfarm_tasks.config import RunParams
+from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.form import form_fields, from_form
 
@@ -76,3 +77,13 @@ def test_form_and_model_agree(name, value):
 def test_only_an_emptied_optional_text_is_dropped():
     assert from_form({"run_label": None, "seed": None, "nonsense": None}) == {"seed": None, "nonsense": None}
     assert from_form({"run_label": "", "seed": 3}) == {"run_label": "", "seed": 3}
+
+
+def test_form_of_another_model():
+    fields = form_fields(MaintenanceParams)
+    assert list(fields) == list(MaintenanceParams.model_fields)
+    keep_days = {"type": "integer", "default": 30, "minimum": 1, "maximum": 36_500}
+    assert fields["keep_days"].items() >= keep_days.items()
+    assert fields["dry_run"].items() >= {"type": "boolean", "default": False}.items()
+    for name, field in fields.items():
+        assert field["description"] == MaintenanceParams.model_fields[name].description

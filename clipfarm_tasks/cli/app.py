@@ -1,10 +1,11 @@
-"""The command line: run the pipeline, one step of it, write a sample, show a leaderboard, check the bucket."""
+"""The command line: run the pipeline or one step, write a sample, show or rebuild a run, check the bucket."""
 
 import json
 import logging
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.cli import options
 from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, MissingObjectError
 
 app = typer.Typer(
@@ -92,7 +94,7 @@ def step(
     name: Annotated[
         str,
         typer.Argument(
-            help="Step: resolve_run, filter_metadata, resolve_manifest, reconstruct_fused, "
+            help="Step: resolve_run, scan_metadata, filter_metadata, resolve_manifest, reconstruct_fused, "
             "reconstruct_modalities, build_split, train, publish_snapshot, leaderboard or gate"
         ),
     ],
@@ -149,6 +151,42 @@ def show(run_id: Annotated[str, typer.Argument(help="Id of a run")]) -> None:
             f"expected a leaderboard of run {run_id!r}, got none at {store.uri(key)}: the run is unknown or unfinished"
         ) from error
     Console().print(leaderboard_table(document))
+
+
+@app.command()
+def rebuild(
+    run_id: Annotated[str, typer.Argument(help="Id of a run")],
+    strategy: options.OnlyStrategy = None,
+    horizon: options.OnlyHorizon = None,
+    model: options.OnlyModel = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="New or empty folder for the matrices: one folder for each strategy and horizon, row i of every file "
+            "the same video, train then val then test. Default: compare only",
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Re-create a past run's training data from what it pinned. Exits 0 only if all equal what was trained on."""
+    from clipfarm_tasks.cli.rebuild import rebuild_run
+
+    settings = Settings.from_environment()
+    raise typer.Exit(rebuild_run(settings, keys.safe_run_id(run_id), strategy, horizon, model, output, Console()))
+
+
+@app.command()
+def maintain(
+    keep_days: options.KeepDays = options.default("keep_days", MaintenanceParams),
+    dry_run: options.DryRun = options.default("dry_run", MaintenanceParams),
+) -> None:
+    """Compact the vector tables and drop their old versions, but none that a kept run pins."""
+    from clipfarm_tasks.cli.maintain import maintenance_table
+    from clipfarm_tasks.steps.maintain import maintain as maintain_all
+    from clipfarm_tasks.storage import open_store
+
+    store = open_store(Settings.from_environment())
+    Console().print(maintenance_table(maintain_all(store, {"keep_days": keep_days, "dry_run": dry_run})))
 
 
 @app.command()

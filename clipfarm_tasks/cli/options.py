@@ -4,17 +4,18 @@ from typing import Annotated, Any
 
 import typer
 
-from clipfarm_tasks.config import FeatureSet, RankMetric, RunParams, SplitStrategy
+from clipfarm_tasks.config import FeatureSet, Frozen, RankMetric, RunParams, SplitStrategy
+from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
 
 
-def default(field: str) -> Any:
-    """Default of a run parameter."""
-    return RunParams.model_fields[field].default
+def default(field: str, params: type[Frozen] = RunParams) -> Any:
+    """Default of a parameter."""
+    return params.model_fields[field].default
 
 
-def _help(field: str) -> str:
-    return str(RunParams.model_fields[field].description)
+def _help(field: str, params: type[Frozen] = RunParams) -> str:
+    return str(params.model_fields[field].description)
 
 
 _DAYS = "|".join(str(int(horizon)) for horizon in Horizon)
@@ -51,3 +52,12 @@ OneHorizon = Annotated[
     Horizon | None, typer.Option("--horizon", help="Horizon in days, where the step takes one.", **_HORIZON)
 ]
 OneModel = Annotated[Family | None, typer.Option("--model", help="Model family, where the step takes one.")]
+
+OnlyStrategy = Annotated[Strategy | None, typer.Option("--strategy", help="Only this fusion strategy. Default: all.")]
+OnlyHorizon = Annotated[
+    Horizon | None, typer.Option("--horizon", help="Only this horizon, in days. Default: all.", **_HORIZON)
+]
+OnlyModel = Annotated[Family | None, typer.Option("--model", help="Only this model family. Default: all.")]
+
+KeepDays = Annotated[int, typer.Option("--keep-days", help=_help("keep_days", MaintenanceParams))]
+DryRun = Annotated[bool, typer.Option("--dry-run", help=_help("dry_run", MaintenanceParams))]

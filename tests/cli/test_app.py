@@ -71,7 +71,9 @@ def test_every_run_parameter_has_an_option():
         ("step", ["--run-id", "--strategy", "--horizon", "in days", "--model"]),
         ("sample", ["--videos", "2000", "--seed", "--width", "in columns", "768", "--force"]),
         ("show", ["RUN_ID"]),
+        ("rebuild", ["RUN_ID", "--strategy", "--horizon", "in days", "--model", "--output", "compare only"]),
         ("check", ["conditional"]),
+        ("maintain", ["--keep-days", "days", "superseded", "30", "--dry-run", "nothing is changed"]),
     ],
 )
 def test_help_of_the_other_commands(name, parts):
@@ -82,7 +84,7 @@ def test_help_of_the_other_commands(name, parts):
 
 def test_help_names_all_commands_and_the_settings():
     text = help_of()
-    for word in ("run", "step", "sample", "show", "check", "CLIPFARM_BUCKET", "AWS_ENDPOINT_URL"):
+    for word in ("run", "step", "sample", "show", "rebuild", "check", "CLIPFARM_BUCKET", "AWS_ENDPOINT_URL"):
         assert word in text
 
 
@@ -105,7 +107,14 @@ def test_wrong_usage_exits_2_and_says_what_is_wrong(arguments, message):
 
 
 def test_missing_bucket_is_one_sentence(command):
-    for arguments in (["run"], ["check"], ["show", "x"], ["sample"], ["step", "gate", "--run-id", "x"]):
+    for arguments in (
+        ["run"],
+        ["check"],
+        ["show", "x"],
+        ["rebuild", "x"],
+        ["sample"],
+        ["step", "gate", "--run-id", "x"],
+    ):
         answer = command(*arguments, CLIPFARM_BUCKET=None)
         assert answer.returncode == 2
         assert answer.stderr.strip() == "ConfigError: environment: expected CLIPFARM_BUCKET, got nothing: it is not set"

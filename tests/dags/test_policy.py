@@ -25,7 +25,7 @@ def dag_files(root):
 
 def test_dag_files_are_short_and_named_for_what_they_are(root):
     files = dag_files(root)
-    assert len(files) == 1
+    assert [path.name for path in files] == ["clipfarm_maintenance_dag.py", "clipfarm_training_dag.py"]
     for path in files:
         assert path.name.endswith("_dag.py")
         assert len(path.read_text().splitlines()) <= 150
@@ -40,7 +40,7 @@ def test_dag_files_import_only_the_parse_safe_language(root):
             assert package != "airflow" or name == "airflow.sdk", name
             assert package != "clipfarm_tasks" or rest in PARSE_SAFE, name
             seen += 1
-    assert seen >= 4
+    assert seen >= 8
 
 
 def test_dag_files_read_no_clock_variable_or_connection_at_parse(root):
@@ -50,7 +50,7 @@ def test_dag_files_read_no_clock_variable_or_connection_at_parse(root):
         names |= {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert names & {"now", "utcnow", "today", "Variable", "Connection", "environ", "getenv", "open"} == set()
         seen += 1
-    assert seen == 1
+    assert seen == 2
 
 
 def test_parse_safe_modules_import_only_the_standard_library_and_pydantic(root):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from clipfarm_tasks import errors
 from clipfarm_tasks.config import Frozen, Settings
-from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, GateRecord, RunRecord
+from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, GateRecord, MaintenanceParams, MaintenanceRecord, RunRecord
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
 RUN = RunRecord(
@@ -222,3 +222,41 @@ def test_a_missing_bucket_setting_names_the_variable(opened, monkeypatch):
     monkeypatch.delenv("CLIPFARM_BUCKET")
     with pytest.raises(errors.ConfigError, match="CLIPFARM_BUCKET"):
         clipfarm_runtime._open()
+
+
+# The maintenance.
+
+
+@pytest.fixture
+def maintenance(monkeypatch):
+    """A maintenance that answers or raises what ``outcome`` says."""
+    calls = Calls()
+    calls.outcome = MaintenanceRecord(params=MaintenanceParams(), runs=3, tables={})
+
+    def answer(*arguments):
+        calls.append(arguments)
+        if isinstance(calls.outcome, Exception):
+            raise calls.outcome
+        return calls.outcome
+
+    fake = types.ModuleType("maintain")
+    fake.maintain = answer
+    monkeypatch.setitem(sys.modules, "clipfarm_tasks.steps.maintain", fake)
+    monkeypatch.setattr(clipfarm_runtime, "_open", lambda: ("the store", "the settings"))
+    return calls
+
+
+def test_maintain_takes_the_params_and_hands_on_the_record(maintenance):
+    answer = clipfarm_runtime.maintain(context(params={"keep_days": 7, "dry_run": True}))
+    assert maintenance == [("the store", {"keep_days": 7, "dry_run": True})]
+    assert MaintenanceRecord.model_validate(json.loads(json.dumps(answer))) == maintenance.outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "never"), [(errors.ConfigError, True), (errors.DataError, True), (errors.TransientError, False)]
+)
+def test_errors_of_the_maintenance_are_told_apart(maintenance, kind, never):
+    maintenance.outcome = kind("expected a record, got none")
+    with pytest.raises(AirflowException, match="expected a record, got none") as caught:
+        clipfarm_runtime.maintain(context(params={}))
+    assert isinstance(caught.value, AirflowFailException) is never

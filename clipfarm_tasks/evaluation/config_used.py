@@ -8,7 +8,8 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.scope import TARGET_TRANSFORM, Scope, in_family_order
 
-_PER_FAMILY = frozenset({"model_family", "trained_models", "device", "devices", "hyperparams", "versions"})
+_OWN = ("hyperparams", "training_data_sha256")  # keyed by family, and merged by it
+_PER_FAMILY = frozenset({"model_family", "trained_models", "device", "devices", "versions", *_OWN})
 
 
 class FeatureLists(Protocol):
@@ -47,10 +48,12 @@ class FamilyUsed:
     Attributes:
         hyperparams: JSON-ready recipe as used, values found while fitting included.
         device: cpu or cuda.
+        training_data_sha256: digests (hex) of the ``features`` and the ``target`` it was fitted and judged on.
     """
 
     hyperparams: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
+    training_data_sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 def config_used(
@@ -70,7 +73,8 @@ def config_used(
         versions: see `clipfarm_tasks.code_version.library_versions`.
 
     Returns:
-        ``hyperparams`` and ``devices`` are keyed by family. ``device`` is cuda when any family used it.
+        ``hyperparams``, ``training_data_sha256`` and ``devices`` are keyed by family. ``device`` is cuda when any
+        family used it.
 
     Raises:
         DataError: no or an unknown family, or the run has no manifest of the strategy.
@@ -114,7 +118,7 @@ def config_used(
             },
             "table_versions": dict(sorted(table_versions.items())),
             "params": params.model_dump(mode="json"),
-            "hyperparams": {name: families[name].hyperparams for name in trained},
+            **{own: {name: getattr(families[name], own) for name in trained} for own in _OWN},
             "versions": dict(versions),
         }
     )
@@ -151,7 +155,7 @@ def merge_config_used(scope: Scope, documents: Mapping[str, Mapping[str, Any]]) 
         "trained_models": families,
         "device": _overall_device(devices),
         "devices": devices,
-        "hyperparams": {name: documents[name]["hyperparams"][name] for name in families},
+        **{own: {name: documents[name][own][name] for name in families} for own in _OWN},
         "versions": _versions([documents[name]["versions"] for name in families]),
     }
 

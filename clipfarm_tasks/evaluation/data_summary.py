@@ -19,6 +19,7 @@ def data_summary(
     features: pd.DataFrame,
     numeric_cols: Sequence[str],
     dropped: Mapping[str, Mapping[str, int]],
+    assembly: Mapping[str, Mapping[str, float]],
     leakage_columns_checked: Sequence[str],
 ) -> dict[str, Any]:
     """The document, JSON-safe. It is the same for all families of a pair, so it does not name one.
@@ -29,6 +30,7 @@ def data_summary(
         features: the same N rows: the numeric and categorical feature columns and no other.
         numeric_cols: which of them are numeric.
         dropped: rows lost, by stage (``metadata``, ``manifest``, ...) and reason.
+        assembly: what bringing each vector table up to date cost (objects, bytes, seconds, ...), by table.
         leakage_columns_checked: columns that were verified not to be features.
 
     Returns:
@@ -67,6 +69,7 @@ def data_summary(
             "numeric_feature_stats": {name: _stats(features[name]) for name in numeric_cols},
             "leakage_columns_checked": list(leakage_columns_checked),
             "dropped": dropped,
+            "assembly": assembly,
         }
     )
     return document

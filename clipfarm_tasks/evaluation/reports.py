@@ -28,6 +28,7 @@ class TrainingData:
         lists: which columns became features, and why the others did not.
         leakage_columns_checked: columns verified not to be features.
         dropped: rows lost, by stage and reason.
+        assembly: what bringing each vector table up to date cost, by table.
         table_versions: version trained on, by vector table.
     """
 
@@ -36,6 +37,7 @@ class TrainingData:
     lists: FeatureLists
     leakage_columns_checked: tuple[str, ...]
     dropped: Mapping[str, Mapping[str, int]]
+    assembly: Mapping[str, Mapping[str, float]]
     table_versions: Mapping[str, int]
 
 
@@ -91,7 +93,13 @@ def job_documents(
     return Documents(
         config_used=config_used(scope, data.lists, {family: used}, data.table_versions, versions),
         data_summary=data_summary(
-            scope, data.rows, data.features, data.lists.numeric_cols, data.dropped, data.leakage_columns_checked
+            scope,
+            data.rows,
+            data.features,
+            data.lists.numeric_cols,
+            data.dropped,
+            data.assembly,
+            data.leakage_columns_checked,
         ),
         metrics_summary=metrics_summary(scope, metrics),
         slice_metrics=slice_metrics(parts, [family]),

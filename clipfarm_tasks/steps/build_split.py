@@ -69,5 +69,6 @@ def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> S
             modalities.table: modalities.quarantined,
             "join": joined.dropped,
         },
+        assembly={fused.table: fused.throughput, modalities.table: modalities.throughput},
     )
     return standing or context.settle(task, record)

@@ -24,12 +24,15 @@ LEADERBOARD = "leaderboard.csv"
 
 
 def write_documents(folder: Path, documents: Documents, split: pd.DataFrame) -> None:
-    """Write every document of a snapshot under its fixed name; models and curves are there already."""
+    """Write every document of a snapshot under its fixed name; models and curves are there already.
+
+    The split manifest is written in canonical order (video_id), whatever the order of ``split``.
+    """
     (folder / CONFIG_USED).write_bytes(json_bytes(documents.config_used))
     (folder / DATA_SUMMARY).write_bytes(json_bytes(documents.data_summary))
     (folder / METRICS_SUMMARY).write_bytes(json_bytes(documents.metrics_summary))
     (folder / SLICE_METRICS).write_bytes(json_bytes(documents.slice_metrics))
-    (folder / SPLIT_MANIFEST).write_bytes(parquet_bytes(split))
+    (folder / SPLIT_MANIFEST).write_bytes(parquet_bytes(split.sort_values("video_id")))
     documents.leaderboard.to_csv(folder / LEADERBOARD, index=False)
     predictions = folder / "predictions"
     predictions.mkdir()

@@ -10,6 +10,7 @@ import numpy as np
 from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.data.training_digest import DataSha256
 from clipfarm_tasks.evaluation.config_used import FamilyUsed
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
@@ -21,7 +22,7 @@ from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.snapshot import finish, publish, read_marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
-from clipfarm_tasks.steps.training_rows import TrainingRows, training_rows
+from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, training_rows
 
 _FIT = "fit.json"
 _PREDICTED = "predicted.npz"
@@ -39,14 +40,15 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
     if marker is not None:
         return snapshot_record(context, prefix, marker, reused=True)
     rows = training_rows(context, strategy, horizon, family)
+    data_sha256 = family_digests(rows.digests(), family)
     with tempfile.TemporaryDirectory(prefix="clipfarm-") as temporary:
         fitted = Path(temporary) / "fit"
         if PRESETS[family].sees_fused:
             _fit(context, rows, family, fitted)
         else:
-            _fit_or_share(context, rows, family, fitted)
+            _fit_or_share(context, rows, data_sha256, family, fitted)
         folder = Path(temporary) / "snapshot"
-        _write_snapshot(Scope(context.config, strategy, horizon, family), rows, fitted, folder)
+        _write_snapshot(Scope(context.config, strategy, horizon, family), rows, data_sha256, fitted, folder)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
 
@@ -56,13 +58,12 @@ def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path)
     models, curves = folder / "models", folder / "curves"
     models.mkdir(parents=True)
     curves.mkdir()
-    part = {name: rows.part(name) for name in ("train", *PARTS)}
     model = create(family)
     report = model.fit(
-        rows.inputs.take(part["train"]),
-        rows.target[part["train"]],
-        rows.inputs.take(part["val"]),
-        rows.target[part["val"]],
+        rows.inputs_of("train"),
+        rows.target_of("train"),
+        rows.inputs_of("val"),
+        rows.target_of("val"),
         _options(context, rows),
     )
     model.save(models)
@@ -71,13 +72,15 @@ def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path)
     # Threads are the deployment's, not the run's, but they change the last digits: so they are told.
     hyperparams = {**report.hyperparams, "threads": context.settings.train_threads}
     (folder / _FIT).write_bytes(json_bytes({"hyperparams": hyperparams, "device": report.device}))
-    val, test = (model.predict(rows.inputs.take(part[name])) for name in PARTS)
+    val, test = (model.predict(rows.inputs_of(name)) for name in PARTS)
     np.savez(folder / _PREDICTED, val=val, test=test)
 
 
-def _fit_or_share(context: StepContext, rows: TrainingRows, family: Family, folder: Path) -> None:
+def _fit_or_share(
+    context: StepContext, rows: TrainingRows, data_sha256: DataSha256, family: Family, folder: Path
+) -> None:
     """A family that does not see the fused vector fits the same for every strategy with the same rows: fit it once."""
-    prefix = keys.shared_fit(context.run_id, family, rows.sha256())
+    prefix = keys.shared_fit(context.run_id, family, data_sha256.joint)
     marker = read_marker(context.store, prefix, context.config.digest)
     if marker is None:
         _fit(context, rows, family, folder)
@@ -86,7 +89,7 @@ def _fit_or_share(context: StepContext, rows: TrainingRows, family: Family, fold
     download_folder(context.store, prefix, marker, folder)
 
 
-def _write_snapshot(scope: Scope, rows: TrainingRows, fitted: Path, folder: Path) -> None:
+def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, fitted: Path, folder: Path) -> None:
     """The snapshot folder out of a fit: its models and curves as they are, and the documents."""
     folder.mkdir()
     for name in ("models", "curves"):
@@ -95,10 +98,10 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, fitted: Path, folder: Path
     with np.load(fitted / _PREDICTED, allow_pickle=False) as archive:
         predicted = {name: archive[name] for name in PARTS}
     family = str(scope.family)
-    predictions = {
-        name: predictions_frame(rows.data.rows.iloc[rows.part(name)], {family: predicted[name]}) for name in PARTS
-    }
-    used = FamilyUsed(hyperparams=fit["hyperparams"], device=fit["device"])
+    predictions = {name: predictions_frame(rows.manifest_of(name), {family: predicted[name]}) for name in PARTS}
+    used = FamilyUsed(
+        hyperparams=fit["hyperparams"], device=fit["device"], training_data_sha256=data_sha256.model_dump()
+    )
     write_documents(folder, job_documents(scope, rows.data, used, predictions, library_versions()), rows.data.rows)
 
 

@@ -1,9 +1,13 @@
-"""Assemble what one training job learns from: labels, features and vectors of a pair's rows, at pinned versions."""
+"""Assemble what the training jobs of a pair learn from: labels, features, vectors of its rows, at pinned versions."""
 
-import hashlib
+import io
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
@@ -11,62 +15,91 @@ from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
 from clipfarm_tasks.data.columns import KNOWN, Kind
 from clipfarm_tasks.data.features import assert_no_feature_leakage
 from clipfarm_tasks.data.metadata_report import MetadataReport
+from clipfarm_tasks.data.split import Part
+from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_digests
 from clipfarm_tasks.documents import parse_document
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.reports import TrainingData
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.memory_or_disk import MemoryOrDisk
 from clipfarm_tasks.vector_tables import VectorTable
 
+_FUSED = "fused"
+_MODALITIES = tuple(map(str, Modality))
 _LEAKAGE = {name for name, kind in KNOWN.items() if kind in (Kind.LABEL, Kind.LEAKAGE)}
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """N rows in canonical order (video_id), and what the documents tell about them."""
+    """N rows in training order, and what the documents tell about them.
+
+    Training order: all train rows, then val, then test, each part by video_id. So a part of an array is a slice of it,
+    and nothing is copied.
+
+    Attributes:
+        inputs: features of the N rows, with the vectors that the asked-for families see.
+        target: (N,) float32 target_log.
+        data: the same rows as the documents tell them.
+    """
 
     inputs: ModelInputs
     target: F32
     data: TrainingData
 
-    def part(self, name: str) -> NDArray[np.int64]:
-        """Positions of the rows of train, val or test."""
-        return np.flatnonzero((self.data.rows["split"] == name).to_numpy())
+    def inputs_of(self, part: str) -> ModelInputs:
+        """Features of train, val or test: views."""
+        bounds = self._bounds(part)
+        return self.inputs.slice(bounds.start, bounds.stop)
 
-    def sha256(self) -> str:
-        """Digest of everything a fit sees (hex): equal digests and options give equal fits."""
-        digest = hashlib.sha256()
-        for name in ("video_id", "split"):
-            digest.update("\n".join(self.data.rows[name]).encode())
-        digest.update(self.target.tobytes())
-        digest.update(self.inputs.metadata.to_json(orient="split", double_precision=15).encode())
-        for modality in ("text_present", "fused", *map(str, Modality)):
-            array = getattr(self.inputs, modality)
-            if array is not None:
-                digest.update(f"{modality}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+    def target_of(self, part: str) -> F32:
+        """Targets of train, val or test: a view."""
+        return self.target[self._bounds(part)]
+
+    def manifest_of(self, part: str) -> pd.DataFrame:
+        """Split manifest rows of train, val or test."""
+        return self.data.rows[self._bounds(part)]
+
+    def vectors(self) -> dict[str, F32]:
+        """The vector arrays that were read, by name."""
+        arrays = {name: getattr(self.inputs, name) for name in (_FUSED, *_MODALITIES)}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def digests(self) -> DataDigests:
+        """Digests of everything a fit sees; reads every array once."""
+        return data_digests(self.data.rows, self.inputs.metadata, self.inputs.text_present, self.vectors(), self.target)
+
+    def _bounds(self, part: str) -> slice:
+        inside = (self.data.rows["split"] == part).to_numpy()
+        start = int(inside.argmax())
+        return slice(start, start + int(inside.sum()))
 
 
-def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> TrainingRows:
-    """Read the split manifest, the features and only the vectors this family sees.
+def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *families: Family) -> TrainingRows:
+    """Read the split manifest, the features and only the vectors these families see, each table once.
+
+    Vectors beyond ``settings.train_memory_mib`` are memory-mapped from unnamed files in the temporary folder, which
+    live as long as the arrays.
 
     Raises:
-        DataError: a leakage column is among the features.
+        DataError: a leakage column is among the features; the working set was altered; or a table no longer has the
+            pinned version.
+        ConfigError: the temporary folder has no room.
     """
     split = context.record(SplitRecord, keys.task_id("build_split", strategy, horizon))
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
     manifest = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
-    rows = context.frame(split.key, split.sha256)
+    rows = _in_training_order(context.frame(split.key, split.sha256))
     spec = _report(context, labels).features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     where = f"the features of {context.store.uri(labels.report_key)}"
     assert_no_feature_leakage(columns, where)
-    metadata = context.frame(labels.key, labels.sha256).set_index("video_id").loc[rows["video_id"], columns]
+    ids = rows["video_id"].to_numpy(dtype=object)
     inputs = ModelInputs(
-        metadata=metadata.reset_index(drop=True),
+        metadata=_features(context, labels, ids, columns),
         text_present=rows["text_present"].to_numpy(dtype=np.float32),
-        **_vectors(context, strategy, family, rows["video_id"].to_numpy(dtype=object), split.tables),
+        **_vectors(context, strategy, families, ids, split.tables),
     )
     data = TrainingData(
         rows=rows,
@@ -74,9 +107,20 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, fa
         lists=spec,
         leakage_columns_checked=tuple(sorted(_LEAKAGE | set(spec.excluded_leakage))),
         dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
+        assembly={table: cost.model_dump(mode="json") for table, cost in split.assembly.items()},
         table_versions=split.tables,
     )
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data)
+
+
+def family_digests(digests: DataDigests, family: Family) -> DataSha256:
+    """Digests of what this family sees."""
+    preset = PRESETS[family]
+    return digests.of((_FUSED,) * preset.sees_fused + _MODALITIES * preset.sees_modalities)
+
+
+def _in_training_order(manifest: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([manifest[manifest["split"] == part] for part in Part], ignore_index=True)
 
 
 def _report(context: StepContext, labels: MetadataRecord) -> MetadataReport:
@@ -84,16 +128,39 @@ def _report(context: StepContext, labels: MetadataRecord) -> MetadataReport:
     return parse_document(MetadataReport, body, context.store.uri(labels.report_key))
 
 
+def _features(
+    context: StepContext, labels: MetadataRecord, ids: NDArray[np.object_], columns: list[str]
+) -> pd.DataFrame:
+    """These columns of these videos, in their order; of the others nothing is kept in memory."""
+    wanted = pa.array(ids, pa.string())
+    table = pq.read_table(
+        io.BytesIO(context.bytes(labels.key, labels.sha256)),
+        columns=["video_id", *columns],
+        filters=pc.field("video_id").isin(wanted),
+    )
+    position = pc.index_in(wanted, value_set=table["video_id"].combine_chunks())
+    if position.null_count:
+        raise DataError(
+            f"expected the {len(ids)} videos of the split, got {len(ids) - position.null_count} of them, in "
+            f"{context.store.uri(labels.key)}"
+        )
+    return table.select(columns).take(position).to_pandas()
+
+
 def _vectors(
-    context: StepContext, strategy: Strategy, family: Family, ids: NDArray[np.object_], versions: dict[str, int]
+    context: StepContext,
+    strategy: Strategy,
+    families: tuple[Family, ...],
+    ids: NDArray[np.object_],
+    versions: dict[str, int],
 ) -> dict[str, F32]:
-    preset = PRESETS[family]
+    allocate = MemoryOrDisk(context.settings.train_memory_mib)
     found: dict[str, F32] = {}
-    if preset.sees_fused:
+    if any(PRESETS[family].sees_fused for family in families):
         table = VectorTable(context.store, keys.fused_table(strategy))
-        found["fused"] = table.read("vector", ids, versions[keys.table_name(table.key)])
-    if preset.sees_modalities:
-        table = VectorTable(context.store, keys.modalities_table())
         version = versions[keys.table_name(table.key)]
-        found |= {str(modality): table.read(str(modality), ids, version) for modality in Modality}
+        found[_FUSED] = table.read(["vector"], ids, version, allocate)["vector"]
+    if any(PRESETS[family].sees_modalities for family in families):
+        table = VectorTable(context.store, keys.modalities_table())
+        found |= table.read(_MODALITIES, ids, versions[keys.table_name(table.key)], allocate)
     return found

@@ -79,6 +79,7 @@ def data() -> TrainingData:
         lists=lists,
         leakage_columns_checked=("view_count", "like_count"),
         dropped={"metadata": {"no_label": 3, "superseded": 2}, "join": {}},
+        assembly={"modalities": {"objects": 120, "seconds": 0.5}},
         table_versions={"modalities": 4, "fused_concat": 9},
     )
 
@@ -96,7 +97,7 @@ def make_job(pair, data):
             rows = data.rows[data.rows["split"] == part].sample(frac=1, random_state=len(family))
             predicted = rows["target_log"] + noise * rng.standard_normal(len(rows))
             parts[part] = predictions_frame(rows, {family: predicted.to_numpy(dtype=np.float32)})
-        used = FamilyUsed(hyperparams={"of": str(family)}, device=device)
+        used = FamilyUsed({"of": str(family)}, device, {"features": f"of {family}", "target": "t"})
         job = Scope(scope.config, scope.strategy, scope.horizon, family)
         return job_documents(job, data, used, parts, versions or VERSIONS)
 

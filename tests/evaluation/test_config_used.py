@@ -21,7 +21,7 @@ VERSIONS = {"python": "3.11", "torch": "2.9+cpu"}
 def make(pair, data):
     def make(family: str, device: str = "cpu", versions=VERSIONS, scope: Scope | None = None, lists=data.lists):
         job = replace(scope or pair, family=Family(family))
-        used = {family: FamilyUsed(hyperparams={"alpha": len(family)}, device=device)}
+        used = {family: FamilyUsed({"alpha": len(family)}, device, {"features": f"of {family}", "target": "t"})}
         return config_used(job, lists, used, data.table_versions, versions)
 
     return make
@@ -38,6 +38,7 @@ def test_contract_fields_inputs_and_valid_json(make):
     assert document["table_versions"] == {"fused_concat": 9, "modalities": 4}
     assert document["config_digest"] == "d" * 64
     assert document["hyperparams"] == {"ridge": {"alpha": 5}}
+    assert document["training_data_sha256"] == {"ridge": {"features": "of ridge", "target": "t"}}
 
 
 def test_a_run_without_the_strategys_manifest_is_refused(pair, data):
@@ -52,6 +53,10 @@ def test_merging_keeps_what_is_shared_and_keys_the_rest_by_family(make, pair):
     merged = merge_config_used(pair, jobs)
     assert (merged["model_family"], merged["trained_models"]) == ("all", ["concat_mlp", "gbdt"])
     assert merged["hyperparams"] == {"concat_mlp": {"alpha": 10}, "gbdt": {"alpha": 4}}
+    assert merged["training_data_sha256"] == {
+        "concat_mlp": {"features": "of concat_mlp", "target": "t"},
+        "gbdt": {"features": "of gbdt", "target": "t"},
+    }
     assert (merged["device"], merged["devices"]) == ("cuda", {"concat_mlp": "cuda", "gbdt": "cpu"})
     assert merged["versions"] == {"python": "3.11", "torch": "2.9+cpu, 2.9+cu128"}
     assert set(merged) == set(jobs["gbdt"])

@@ -16,7 +16,13 @@ FIELDS = [
 @pytest.fixture
 def document(pair, data):
     return data_summary(
-        pair, data.rows, data.features, data.lists.numeric_cols, data.dropped, data.leakage_columns_checked
+        pair,
+        data.rows,
+        data.features,
+        data.lists.numeric_cols,
+        data.dropped,
+        data.assembly,
+        data.leakage_columns_checked,
     )
 
 
@@ -58,14 +64,18 @@ def test_dropped_rows_are_told_by_stage_and_reason(document):
     assert document["dropped"] == {"metadata": {"no_label": 3, "superseded": 2}, "join": {}}
 
 
+def test_cost_of_the_assembly_is_told_by_table(document):
+    assert document["assembly"] == {"modalities": {"objects": 120, "seconds": 0.5}}
+
+
 def test_a_part_without_rows_counts_zero(pair, data):
     rows = data.rows.assign(split="train")
-    document = data_summary(pair, rows, data.features, (), {}, ())
+    document = data_summary(pair, rows, data.features, (), {}, {}, ())
     assert [document["n_train"], document["n_val"], document["n_test"]] == [40, 0, 0]
 
 
 def test_features_of_other_rows_are_refused(pair, data):
     with pytest.raises(DataError, match="got 39 feature rows and 40 split rows, in run r1, concat 7d"):
-        data_summary(pair, data.rows, data.features.iloc[1:], (), {}, ())
+        data_summary(pair, data.rows, data.features.iloc[1:], (), {}, {}, ())
     with pytest.raises(DataError, match="got 0 feature rows and 0 split rows"):
-        data_summary(pair, data.rows.iloc[:0], data.features.iloc[:0], (), {}, ())
+        data_summary(pair, data.rows.iloc[:0], data.features.iloc[:0], (), {}, {}, ())

@@ -59,6 +59,7 @@ def test_pair_is_published_although_the_modalities_were_redone_between_two_jobs(
     upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].head(20)
     upstream.upload()
     run.resolve(strategies=["concat", "max_pool"], models=["ridge", "gated_fusion_mlp"])
+    run.step("scan_metadata")
     run.step("filter_metadata", horizon=Horizon.D7)
     run.step("resolve_manifest", Strategy.CONCAT)
     run.step("reconstruct_fused", Strategy.CONCAT)
@@ -87,6 +88,15 @@ def test_chronological_split_tests_on_the_newest(upstream, run):
     day = frame["video_id"].map(dict(zip(upstream.ids, days, strict=True)))
     assert day[frame["split"] == "train"].max() < day[frame["split"] == "val"].min()
     assert day[frame["split"] == "val"].max() < day[frame["split"] == "test"].min()
+
+
+def test_cost_of_both_tables_is_kept(upstream, run):
+    upstream.upload()
+    run.resolve()
+    fused, modalities = run.vectors()
+    record = run.step("build_split", *PAIR)
+    assert record.assembly == {"fused_concat": fused[PAIR[0]].throughput, "modalities": modalities.throughput}
+    assert record.assembly["modalities"].objects == len(upstream.npy)
 
 
 def test_fewer_than_twelve_rows(upstream, run):

@@ -99,6 +99,9 @@ def test_pair_holds_the_files_of_all_its_families(finished, pair):
             finished.id, Family.GBDT, Strategy(config["fusion_strategy"]), Horizon(config["target_horizon_days"])
         )
     )
+    of_job = json.loads(job["config_used.json"])["training_data_sha256"]
+    assert set(config["training_data_sha256"]) == set(Family)
+    assert config["training_data_sha256"]["gbdt"] == of_job["gbdt"]
     for name in ("models/gbdt.joblib", "models/gbdt_projector.pt", "curves/gbdt_projector_curve.json"):
         assert pair[name] == job[name]
     assert pair["split_manifest.parquet"] == job["split_manifest.parquet"]

@@ -1,15 +1,18 @@
 import hashlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import SplitRecord
+from clipfarm_tasks.contracts import SplitRecord, Throughput
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
@@ -31,12 +34,12 @@ CONFIG_USED = {
     "generated_at", "run_id", "git_sha", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
     "target_transform", "seed", "splits", "device", "rank_metric", "feature_set_version", "numeric_cols",
     "categorical_cols", "dropped_metadata_cols", "excluded_high_card", "excluded_leakage", "fused_manifest_s3_key",
-    "hyperparams", "versions", "inputs", "table_versions",
+    "hyperparams", "versions", "inputs", "table_versions", "training_data_sha256",
 }  # fmt: skip
 DATA_SUMMARY = {
     "n_total", "n_train", "n_val", "n_test", "split_ratios", "text_present_rate", "target_log_mean", "target_log_std",
     "target_raw_mean", "target_raw_p50", "target_raw_p90", "metadata_missing_rate", "numeric_feature_stats",
-    "horizon_days", "horizon_definition", "leakage_columns_checked",
+    "horizon_days", "horizon_definition", "leakage_columns_checked", "assembly",
 }  # fmt: skip
 
 
@@ -71,8 +74,14 @@ def test_documents_hold_every_field_readers_expect(finished, family):
     assert config["fused_manifest_s3_key"] == keys.fused_manifest(PAIR[0])
     assert set(config["versions"]) == {"python", "numpy", "pandas", "scikit_learn", "torch"}
     assert config["table_versions"] == {"fused_concat": 1, "modalities": 1}
+    assert set(config["training_data_sha256"]) == {family}
+    for digest in ("features", "target"):
+        assert re.fullmatch("[0-9a-f]{64}", config["training_data_sha256"][family][digest])
     summary = json.loads(files["data_summary.json"])
     assert set(summary) >= DATA_SUMMARY
+    assert set(summary["assembly"]) == {"fused_concat", "modalities"}
+    assert summary["assembly"]["fused_concat"].items() >= {"objects": 2, "cached": 0, "quarantined": 0}.items()
+    assert set(summary["assembly"]["modalities"]) == set(Throughput.model_fields)
     assert summary["n_total"] == summary["n_train"] + summary["n_val"] + summary["n_test"] == 40
     metrics = json.loads(files["metrics_summary.json"])
     assert set(metrics) == {
@@ -166,6 +175,30 @@ def test_two_runs_with_the_same_inputs_and_seed_are_identical(upstream, run):
         for name in OWN_FILES[family]:
             if name.startswith("curves/"):
                 assert one[family][name] == two[family][name]
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_mapped_vectors_give_the_same_model(upstream, run, family):
+    upstream.upload()
+    found = []
+    for run_id, limit in (("memory", 1024), ("disk", 0)):
+        run.settings = run.settings.model_copy(update={"train_memory_mib": limit})
+        run.resolve(run_id, models=[family])
+        run.jobs()
+        found.append(snapshot(run, family))
+    memory, disk = found
+    for name in OWN_FILES[family] | {"predictions/val.parquet", "predictions/test.parquet"}:
+        assert memory[name] == disk[name], name
+    digests = [json.loads(files["config_used.json"])["training_data_sha256"] for files in found]
+    assert digests[0] == digests[1]
+
+
+def test_split_manifest_is_published_in_canonical_order_as_it_was_made(finished):
+    record = finished.context.record(SplitRecord, keys.task_id("build_split", *PAIR))
+    published = snapshot(finished)["split_manifest.parquet"]
+    assert published == finished.store.get(record.key)
+    ids = pd.read_parquet(io.BytesIO(published))["video_id"].tolist()
+    assert ids == sorted(ids)
 
 
 def poison_test_targets(run):

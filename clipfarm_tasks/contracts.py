@@ -36,7 +36,6 @@ class RunRecord(Frozen):
 class ScannedHorizon(Frozen):
     """Typed rows of one horizon, in the order of the CSV."""
 
-    horizon: Horizon = Field(description="Days")
     key: str = Field(description="S3 key of the Parquet file")
     rows: int = Field(description="Rows; 0 if the CSV has none of the horizon")
     size: int = Field(description="Bytes of the Parquet file")
@@ -47,7 +46,7 @@ class ScanRecord(Frozen):
     """What one pass over the metadata CSV left, for every requested horizon."""
 
     rows_read: int = Field(description="Rows in the CSV")
-    horizons: tuple[ScannedHorizon, ...] = Field(description="Requested horizons")
+    horizons: dict[Horizon, ScannedHorizon] = Field(description="Its rows, by requested horizon (days)")
 
 
 class MetadataRecord(Frozen):

@@ -45,7 +45,6 @@ WORST = [
         models=tuple(Family),
     ),
     contracts.ScannedHorizon(
-        horizon=Horizon.D30,
         key=keys.scanned_metadata(RUN_ID, Horizon.D30),
         rows=MANY,
         size=10**12,
@@ -53,12 +52,12 @@ WORST = [
     ),
     contracts.ScanRecord(
         rows_read=MANY,
-        horizons=tuple(
-            contracts.ScannedHorizon(
-                horizon=horizon, key=keys.scanned_metadata(RUN_ID, horizon), rows=MANY, size=10**12, sha256=SHA
+        horizons={
+            horizon: contracts.ScannedHorizon(
+                key=keys.scanned_metadata(RUN_ID, horizon), rows=MANY, size=10**12, sha256=SHA
             )
             for horizon in Horizon
-        ),
+        },
     ),
     contracts.MetadataRecord(
         horizon=Horizon.D30,

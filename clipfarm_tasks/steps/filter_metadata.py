@@ -46,7 +46,7 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
 def _download(context: StepContext, horizon: Horizon, folder: Path) -> Path:
     """Bring the horizon's scanned rows onto the disk, exactly as their record describes them."""
     record = context.record(ScanRecord, keys.task_id("scan_metadata"))
-    scanned = next(item for item in record.horizons if item.horizon == horizon)
+    scanned = record.horizons[horizon]
     local = folder / "scanned.parquet"
     context.store.download(scanned.key, local, size=scanned.size)
     with local.open("rb") as body:

@@ -23,16 +23,10 @@ def scan_metadata(context: StepContext) -> ScanRecord:
         files = {horizon: Path(folder) / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
         with local.open("rb") as source:
             facts = write_horizons(source, context.store.uri(pinned.key), files)
-        horizons = []
+        horizons = {}
         for horizon, path in files.items():
             key = keys.scanned_metadata(context.run_id, horizon)
-            horizons.append(
-                ScannedHorizon(
-                    horizon=horizon,
-                    key=key,
-                    rows=facts.rows[horizon],
-                    size=path.stat().st_size,
-                    sha256=context.store.upload(key, path),
-                )
+            horizons[horizon] = ScannedHorizon(
+                key=key, rows=facts.rows[horizon], size=path.stat().st_size, sha256=context.store.upload(key, path)
             )
-    return ScanRecord(rows_read=facts.rows_read, horizons=tuple(horizons))
+    return ScanRecord(rows_read=facts.rows_read, horizons=horizons)

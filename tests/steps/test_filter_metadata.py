@@ -43,7 +43,7 @@ def test_same_csv_gives_the_same_bytes(upstream, run):
 def test_scanned_rows_that_are_not_those_recorded_are_refused(upstream, run, store):
     upstream.upload()
     run.resolve()
-    scanned = run.step("scan_metadata").horizons[0]
+    scanned = run.step("scan_metadata").horizons[Horizon.D7]
     body = bytearray(store.get(scanned.key))
     body[len(body) // 2] ^= 1
     store.put(scanned.key, bytes(body))

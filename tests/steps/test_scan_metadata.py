@@ -34,16 +34,16 @@ def test_one_file_for_each_requested_horizon_and_no_other(upstream, run):
     run.resolve(**BOTH)
     record = run.step("scan_metadata")
     assert record.rows_read == 51
-    assert [(item.horizon, item.rows) for item in record.horizons] == [(Horizon.D7, 27), (Horizon.D30, 24)]
-    for item in record.horizons:
+    assert {horizon: item.rows for horizon, item in record.horizons.items()} == {Horizon.D7: 27, Horizon.D30: 24}
+    for horizon, item in record.horizons.items():
         frame = run.frame(item.key)
         assert frame["video_id"].tolist() == [
-            *upstream.metadata.loc[upstream.metadata["horizon_days"] == item.horizon, "video_id"]
+            *upstream.metadata.loc[upstream.metadata["horizon_days"] == horizon, "video_id"]
         ]
         assert not {"title", "view_count"} & set(frame.columns)
     assert len(run.files(f"{keys.run_prefix(run.id)}metadata/")) == 2
     run.resolve("run-2", horizons=[30])
-    assert [item.horizon for item in run.step("scan_metadata").horizons] == [Horizon.D30]
+    assert list(run.step("scan_metadata").horizons) == [Horizon.D30]
 
 
 def test_same_csv_gives_the_same_bytes(upstream, run):

@@ -36,7 +36,7 @@ _PARTS_IN_FLIGHT = 4
 _OBJECT_OVERHEAD = 1024  # bytes a body costs beside its own, so that many empty ones are bounded too
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What a listing tells about an object; ``size`` in bytes."""
 

@@ -1,6 +1,6 @@
-"""Versioned vector tables in the bucket (Lance): read what a version holds, merge what is new in one commit.
+"""Versioned vector tables in the bucket (Lance): read what a version holds, merge what is new.
 
-A merge is atomic: a reader sees the version before or after it. Two writers at once are settled by optimistic commits,
+A commit is atomic: a reader sees the version before or after it. Two writers at once are settled by optimistic commits,
 which are repeated on conflict. Rows are keyed by ``video_id``: the key is declared in the schema, because Lance settles
 two inserts of the same new row only then, and otherwise keeps both.
 """
@@ -97,7 +97,9 @@ class VectorTable:
         return self._retrying(lambda: self._merge(rows))
 
     def drop(self, video_ids: Sequence[str]) -> int:
-        """Take videos out of the current view, in one commit; returns the new version. Older versions keep them.
+        """Take videos out of the current view; returns the new version. Older versions keep them.
+
+        One commit for up to 10,000 videos.
 
         Raises:
             DataError: there is no table.

@@ -123,9 +123,9 @@ def resolved_manifest(run_id: str, strategy: Strategy) -> str:
     return f"{run_prefix(run_id)}manifests/strategy={strategy}.parquet"
 
 
-def vector_rows(run_id: str, table: str) -> str:
-    """Videos whose vectors passed every check, by table name (``fused_concat``, ``modalities``)."""
-    return f"{run_prefix(run_id)}vectors/{table}.rows.parquet"
+def vector_rows(run_id: str, table: str, sha256: str) -> str:
+    """Videos whose vectors passed every check, by table name; named by content, so attempts cannot overwrite it."""
+    return f"{run_prefix(run_id)}vectors/{table}/{sha256[:16]}.parquet"
 
 
 def quarantine(run_id: str, table: str) -> str:

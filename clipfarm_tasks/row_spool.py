@@ -1,51 +1,57 @@
 """Rows on their way into a vector table, on disk: memory stays flat, and a merge can be repeated."""
 
 import tempfile
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 import pyarrow as pa
 
+from clipfarm_tasks.errors import ConfigError
+
+_PIECE_BYTES = 8 * 2**20
+
+
+@contextmanager
+def row_spool() -> Iterator["RowSpool"]:
+    """A spool for the length of a ``with`` block.
+
+    Its file has no name: its space is freed with it, and also when the process is killed.
+    """
+    with tempfile.TemporaryFile(prefix="clipfarm-") as file:
+        yield RowSpool(file)
+
 
 class RowSpool:
-    """Record batches of one schema in a temporary file, for the length of a ``with`` block.
+    """Record batches of one schema in a file."""
 
-    Attributes:
-        rows: rows written so far.
-    """
-
-    def __init__(self) -> None:
-        """Nothing is created before the first batch."""
-        self.rows = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="clipfarm-")
-        self._path = Path(self._folder.name) / "rows.arrow"
+    def __init__(self, file: IO[bytes]) -> None:
+        """Nothing is written before the first batch."""
+        self._file = file
         self._writer: pa.RecordBatchStreamWriter | None = None
 
-    def __enter__(self) -> Self:
-        """The spool itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the file."""
-        self._close()
-        self._folder.cleanup()
-
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; the first batch decides the schema."""
-        if self._writer is None:
-            self._writer = pa.ipc.new_stream(self._path, batch.schema)
-        self._writer.write_batch(batch)
-        self.rows += batch.num_rows
+        """Add rows; the first batch decides the schema. A large batch is cut into pieces of 8 MiB.
+
+        Raises:
+            ConfigError: the temporary folder has no room.
+        """
+        rows = max(1, batch.num_rows * _PIECE_BYTES // max(1, batch.nbytes))
+        try:
+            if self._writer is None:
+                self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), batch.schema)
+            for start in range(0, batch.num_rows, rows):
+                self._writer.write_batch(batch.slice(start, rows))
+        except OSError as error:
+            raise ConfigError(
+                f"expected room on disk for {batch.nbytes} bytes of rows, got {error}, in {tempfile.gettempdir()}: set "
+                "TMPDIR to a larger disk"
+            ) from error
 
     def to_reader(self) -> pa.RecordBatchReader:
         """All rows from the first one on; the spool takes no more. At least one batch must have been written."""
-        self._close()
-        return pa.ipc.open_stream(pa.OSFile(str(self._path)))
-
-    def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        self._file.seek(0)
+        return pa.ipc.open_stream(pa.PythonFile(self._file, "r"))

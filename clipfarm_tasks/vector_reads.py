@@ -41,10 +41,9 @@ def read_vectors(
     stored = dataset.to_table(columns=[key], with_row_address=True)
     found = pc.index_in(stored[key], value_set=pa.array(wanted, pa.string()))
     target = pc.fill_null(found, -1).to_numpy().astype(np.int64)  # (M,) where each row of the table goes, -1: nowhere
-    address = stored["_rowaddr"].to_numpy()  # (M,) fragment and row within it
     out = {name: allocate(name, (len(wanted), dataset.schema.field(name).type.list_size)) for name in columns}
     filled = np.zeros(len(wanted), dtype=bool)
-    for batch, positions in _batches(dataset, columns, address, target >= 0):
+    for batch, positions in _batches(dataset, columns, stored, target >= 0):
         rows = target[positions]
         chosen = rows >= 0
         for name, matrix in out.items():
@@ -55,9 +54,14 @@ def read_vectors(
 
 
 def _batches(
-    dataset: lance.LanceDataset, columns: Sequence[str], address: NDArray[np.uint64], wanted: NDArray[np.bool_]
+    dataset: lance.LanceDataset, columns: Sequence[str], stored: pa.Table, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[pa.RecordBatch, NDArray[np.int64]]]:
-    """Batches that hold the wanted rows, and others beside them; each with its rows' positions in ``address``."""
+    """Batches that hold the wanted rows, and others beside them; each with its rows' positions in ``stored``.
+
+    Positions follow from what comes with a row, its key or its address, never from the order of rows: that a row is the
+    video's it is taken for must not depend on how Lance reads.
+    """
+    key, address = stored[0], stored["_rowaddr"].to_numpy()
     fragment = address >> np.uint64(32)
     for number in np.unique(fragment[wanted]).tolist():
         inside = np.flatnonzero(fragment == number)
@@ -65,12 +69,12 @@ def _batches(
         if len(chosen) * _ALONE < len(inside):
             for start in range(0, len(chosen), _BATCH_ROWS):
                 some = chosen[start : start + _BATCH_ROWS]
-                taken = dataset.take(some.tolist(), columns=list(columns)).combine_chunks()
-                yield from ((batch, some) for batch in taken.to_batches())
+                taken = dataset.take(some.tolist(), columns=[stored.column_names[0], *columns]).combine_chunks()
+                for batch in taken.to_batches():
+                    yield batch, some[pc.index_in(batch.column(0), value_set=key.take(pa.array(some))).to_numpy()]
             continue
         inside = inside[np.argsort(address[inside])]
         for batch in _scan(dataset, columns, number):
-            # Matched by address, not by order: that a row is the video's it is taken for must not depend on a scan's.
             yield batch, inside[np.searchsorted(address[inside], batch["_rowaddr"].to_numpy())]
 
 

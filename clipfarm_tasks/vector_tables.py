@@ -73,11 +73,6 @@ class VectorTable:
         dataset = self.open(None)
         return None if dataset is None else int(dataset.version)
 
-    def columns(self, names: list[str], version: int | None = None) -> pa.Table | None:
-        """The given columns of every row, at a version (default: newest); None while the table does not exist."""
-        dataset = self.open(version)
-        return None if dataset is None else self.guard(lambda: dataset.to_table(columns=names))
-
     def widths(self, version: int | None = None) -> dict[str, int]:
         """Width of each vector column at a version (default: newest); empty while the table does not exist."""
         dataset = self.open(version)

@@ -76,7 +76,7 @@ WORST = [
         table=TABLE,
         key=keys.fused_table(STRATEGY),
         version=MANY,
-        rows_key=keys.vector_rows(RUN_ID, TABLE),
+        rows_key=keys.vector_rows(RUN_ID, TABLE, SHA),
         rows=MANY,
         sha256=SHA,
         quarantine_key=keys.quarantine(RUN_ID, TABLE),
@@ -97,7 +97,7 @@ WORST = [
             "modalities": dict.fromkeys(Reason, MANY),
             "join": dict.fromkeys(("no_metadata", "no_fused_vector", "no_modality_vectors"), MANY),
         },
-        assembly={TABLE: THROUGHPUT, "modalities": THROUGHPUT},
+        assembly={TABLE: THROUGHPUT.model_dump(), "modalities": THROUGHPUT.model_dump()},
     ),
     contracts.SnapshotRecord(
         strategy=STRATEGY,

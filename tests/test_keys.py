@@ -49,7 +49,7 @@ def working_set(run_id):
         yield keys.filtered_metadata(run_id, horizon)
         yield keys.metadata_report(run_id, horizon)
     for table in ("fused_concat", "modalities"):
-        yield keys.vector_rows(run_id, table)
+        yield keys.vector_rows(run_id, table, "0" * 64)
         yield keys.quarantine(run_id, table)
     targets = []
     for strategy in Strategy:

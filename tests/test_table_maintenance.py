@@ -32,7 +32,7 @@ def rows(ids, value, width=4):
 
 def content(table, version=None):
     """(ETag, vector) by video, after checking that no video is there twice."""
-    held = table.columns(["video_id", "etag", "vector"], version).to_pydict()
+    held = table.open(version).to_table(columns=["video_id", "etag", "vector"]).to_pydict()
     assert len(held["video_id"]) == len(set(held["video_id"]))
     return {name: (etag, vector) for name, etag, vector in zip(*held.values(), strict=True)}
 

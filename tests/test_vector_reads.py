@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from clipfarm_tasks import vector_reads
-from clipfarm_tasks.row_spool import RowSpool
+from clipfarm_tasks.row_spool import row_spool
 from clipfarm_tasks.vector_tables import VectorTable, vectors
 
 pytestmark = pytest.mark.integration
@@ -79,7 +79,7 @@ def test_only_fragments_with_wanted_rows_are_scanned(table, monkeypatch, wanted,
 def test_reading_needs_little_more_memory_than_the_arrays(store, s3_server, bucket, repository):
     table = VectorTable(store, "clipfarm/vectors/wide.lance")
     rng = np.random.default_rng(0)
-    with RowSpool() as spool:
+    with row_spool() as spool:
         for start in range(0, 60_000, 2_000):
             ids = pa.array([f"v{n:05d}" for n in range(start, start + 2_000)])
             matrix = rng.random((2_000, 1024), dtype=np.float32)

@@ -53,7 +53,7 @@ def values(table, ids, version):
 
 def held(table, version=None):
     """Value by video, after checking that no video is there twice."""
-    columns = table.columns(["video_id", "etag"], version).to_pydict()
+    columns = table.open(version).to_table(columns=["video_id", "etag"]).to_pydict()
     assert len(columns["video_id"]) == len(set(columns["video_id"]))
     return dict(zip(columns["video_id"], map(float, columns["etag"]), strict=True))
 
@@ -93,7 +93,7 @@ def test_vectors_is_the_matrix_without_a_copy():
 
 def test_a_table_that_does_not_exist_yet(table):
     assert table.version() is None
-    assert table.columns(["video_id"]) is None
+    assert table.open(None) is None
     assert table.widths() == {}
     with pytest.raises(DataError, match=rf"expected vector table s3://.*/{KEY} at version 1, got none"):
         table.read(["vector"], np.array(["a"], dtype=object), 1)["vector"]
@@ -105,7 +105,7 @@ def test_merge_inserts_and_replaces(table):
     assert version == table.version() == 2
     assert held(table) == {"a": 1, "b": 2, "c": 2}
     assert table.widths() == {"vector": 4}
-    assert len(table.columns(["vector"])) == 3
+    assert len(table.open(None).to_table(columns=["vector"])) == 3
 
 
 def test_read_is_in_the_order_asked(table):
@@ -286,7 +286,7 @@ def every_call(table):
     return [
         table.version,
         table.widths,
-        lambda: table.columns(["video_id"]),
+        lambda: table.open(None),
         lambda: table.merge(rows(["a"], 1)),
         lambda: table.read(["vector"], np.array(["a"], dtype=object), 1)["vector"],
     ]

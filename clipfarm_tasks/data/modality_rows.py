@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks.data.embeddings import decode_npy
 from clipfarm_tasks.data.quarantine import BadVectorError, Quarantined, Reason
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Modality
 
 F32 = NDArray[np.float32]
@@ -93,9 +94,18 @@ def widths_of(keys: Mapping[Modality, list[str]], bodies: Mapping[str, bytes | N
 
     The larger one on a tie. Without any text yet, a text column as wide as the video's, so that the first texts are not
     cut away.
+
+    Raises:
+        DataError: no video or no audio vector is readable.
     """
     found = {modality: _most_frequent([bodies.get(key) for key in keys[modality]]) for modality in Modality}
-    return {modality: width or found[Modality.VIDEO] or 1 for modality, width in found.items()}
+    for modality in REQUIRED:
+        if not found[modality]:
+            raise DataError(
+                f"expected a readable {modality} vector to learn the width from, got none of the first "
+                f"{len(keys[modality])} videos: declare the widths in schema.json, or tell upstream"
+            )
+    return {modality: width or found[Modality.VIDEO] for modality, width in found.items()}
 
 
 def _most_frequent(bodies: list[bytes | None]) -> int:

@@ -7,6 +7,10 @@ from enum import StrEnum
 
 from clipfarm_tasks.errors import DataError
 
+# Part of every row's identity in the vector tables. Raise it when the same bytes would be decoded or judged otherwise:
+# rows made by other rules are then made again.
+RULES = 1
+
 
 class Reason(StrEnum):
     """Why a row's vector was taken out."""

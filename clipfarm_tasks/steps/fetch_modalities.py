@@ -17,14 +17,15 @@ from clipfarm_tasks.vector_tables import KEY, VectorTable, vectors
 KEY_COLUMNS = {modality: f"{modality}_emb_key" for modality in Modality}
 ETAG_COLUMNS = {modality: f"{modality}_etag" for modality in Modality}
 _ROWS = 2048
+_SHARE = 4  # a chunk's objects may take this part of what may be in flight
 
 
 @dataclass(eq=False)
 class _Chunk:
-    """Some videos, what the table holds of them, and their objects as far as they have arrived."""
+    """Some videos, what the table holds of them (None: nothing), and their objects as far as they have arrived."""
 
     rows: pa.Table
-    held: pa.Table
+    held: pa.Table | None
     awaited: int = 0
     bodies: dict[str, bytes | None] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
@@ -38,8 +39,10 @@ class _Chunk:
 
     def is_held(self, modality: Modality) -> list[bool]:
         """Whether the table holds this modality's vector of each video, made of the object that is there now."""
+        if self.held is None:
+            return [False] * self.rows.num_rows
         there = pc.and_(pc.equal(self.held["reason"], ""), pc.not_equal(self.rows[ETAG_COLUMNS[modality]], ""))
-        for column in (KEY_COLUMNS[modality], ETAG_COLUMNS[modality]):
+        for column in (KEY_COLUMNS[modality], ETAG_COLUMNS[modality], "rules"):
             there = pc.and_(there, pc.equal(self.rows[column], self.held[column]))
         known: list[bool] = pc.fill_null(there, False).to_pylist()
         return known
@@ -63,7 +66,7 @@ def fetch_modalities(
     new: pa.Table,
     held: Held,
     listed: Mapping[str, ObjectInfo],
-    widths: dict[Modality, int],
+    declared: Mapping[Modality, int],
     meter: Meter,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of the table for the videos ``new``: all of them, those that are not usable with the reason.
@@ -77,11 +80,18 @@ def fetch_modalities(
         new: ``video_id`` and the keys and ETags of its objects; an empty ETag says that there is none.
         held: what the table holds of them.
         listed: what the listing tells about each object that exists.
-        widths: width of each modality. Empty: the most frequent of the first videos', which are then put in.
+        declared: width of each modality. Empty: that of the table, unless more videos are new than it holds usable
+            ones: then the most frequent of the first new ones'.
         meter: counts what is read.
+
+    Raises:
+        DataError: no width is declared, and no first video has a readable vector to learn it from.
     """
-    starts = range(0, new.num_rows, _ROWS)
-    chunks = [_Chunk(new.slice(start, _ROWS), held.rows.slice(start, _ROWS)) for start in starts]
+    widths = dict(declared)
+    if not widths and held.usable >= new.num_rows:
+        widths = {Modality(name): width for name, width in table.widths(held.version).items()}
+    # Before the widths are known, a vector of the table may turn out to have another one.
+    chunks = list(_chunks(store, new, held.rows if widths else None, listed))
     waiting: dict[str, list[_Chunk]] = {}
 
     def wanted() -> Iterator[ObjectInfo]:
@@ -103,6 +113,21 @@ def fetch_modalities(
     yield from (_rows(chunk, table, held.version, widths) for chunk in chunks)  # nothing had to be read for these
 
 
+def _chunks(store: Store, new: pa.Table, held: pa.Table | None, listed: Mapping[str, ObjectInfo]) -> Iterator[_Chunk]:
+    """Cut ``new`` where a chunk has enough rows, or its objects enough bytes."""
+    limit = store.settings.in_flight_mib * 2**20 // _SHARE
+    named = zip(*(new[column].to_pylist() for column in KEY_COLUMNS.values()), strict=True)
+    start, load = 0, 0
+    for end, keys in enumerate(named):
+        size = sum(listed[key].size for key in keys if key in listed)
+        if end > start and (end - start == _ROWS or load + size > limit):
+            yield _Chunk(new.slice(start, end - start), None if held is None else held.slice(start, end - start))
+            start, load = end, 0
+        load += size
+    if new.num_rows > start:
+        yield _Chunk(new.slice(start), None if held is None else held.slice(start))
+
+
 def _rows(chunk: _Chunk, table: VectorTable, version: int, widths: dict[Modality, int]) -> pa.RecordBatch:
     keys = chunk.keys()
     if not widths:
@@ -116,6 +141,7 @@ def _rows(chunk: _Chunk, table: VectorTable, version: int, widths: dict[Modality
         listed = zip(keys[modality], chunk.column(ETAG_COLUMNS[modality]), strict=True)
         read = [chunk.etags.get(key, etag) for key, etag in listed]
         columns[ETAG_COLUMNS[modality]] = pa.array(read, pa.string())
+    columns["rules"] = pa.array(chunk.rows["rules"].to_pylist(), pa.int32())
     columns["text_present"] = pa.array(rows.text_present, pa.int8())
     columns |= verdicts(len(chunk.rows), rows.bad)
     columns |= {str(modality): vectors(matrix) for modality, matrix in rows.vectors.items()}

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
-from clipfarm_tasks.data.quarantine import BadVectorError, Quarantined, Reason, quarantine_all
+from clipfarm_tasks.data.quarantine import RULES, BadVectorError, Quarantined, Reason, quarantine_all
 from clipfarm_tasks.data.shards import decode_shard, slice_shard
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Held, Source, update_table, verdicts
+from clipfarm_tasks.steps.update_table import Held, Source, missing, update_table, verdicts
 from clipfarm_tasks.storage import Fetched, ObjectInfo
 from clipfarm_tasks.vector_tables import KEY, VectorTable, vectors
 
@@ -39,9 +39,7 @@ def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord
         return _fetch(context, new, listed, width, meter)
 
     def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
-        folder = keys.fused_shards(strategy)
-        gone = (key.startswith(folder) and key not in listed for key in rows["fused_key"].to_pylist())
-        return np.fromiter(gone, np.bool_, rows.num_rows)
+        return missing(context.store, rows["fused_key"], keys.fused_shards(strategy), listed)
 
     updated = update_table(table, Source(_wanted(manifest, listed), [], {"vector": width}, fetch, is_gone))
     return record_vectors(context, table.key, updated, updated.rows[[KEY]], meter)
@@ -72,6 +70,7 @@ def _wanted(manifest: pd.DataFrame, listed: Mapping[str, ObjectInfo]) -> pa.Tabl
             "fused_key": pa.array(ordered["fused_key"], pa.string()),
             "shard_idx": pa.array(ordered["shard_idx"], pa.int64()),
             "etag": pa.array([etag_of.get(key, "") for key in ordered["fused_key"]], pa.string()),
+            "rules": pa.array([RULES] * len(ordered), pa.int32()),
         }
     )
 
@@ -121,6 +120,7 @@ def _batch(rows: pd.DataFrame, matrix: NDArray[np.float32], bad: dict[int, Quara
         "fused_key": pa.array(rows["fused_key"], pa.string()),
         "shard_idx": pa.array(rows["shard_idx"], pa.int64()),
         "etag": pa.array(rows["etag"], pa.string()),
+        "rules": pa.array(rows["rules"], pa.int32()),
         **verdicts(len(rows), bad),
         "vector": vectors(matrix),
     }

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
 from clipfarm_tasks.data.modality_rows import REQUIRED
+from clipfarm_tasks.data.quarantine import RULES
 from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Held, Source, update_table
+from clipfarm_tasks.steps.update_table import Held, Source, missing, update_table
 from clipfarm_tasks.storage import ObjectInfo
 from clipfarm_tasks.vector_tables import KEY, VectorTable
 
@@ -33,19 +33,19 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     """
     table = VectorTable(context.store, keys.modalities_table())
     meter = Meter(context.store)
-    widths = _declared_widths(context) or {Modality(name): width for name, width in table.widths().items()}
+    declared = _declared_widths(context)
     latest = _latest(context)
     listed = _listed(context, latest)
 
     def fetch(new: pa.Table, held: Held) -> Iterator[pa.RecordBatch]:
-        return fetch_modalities(context.store, table, new, held, listed, widths, meter)
+        return fetch_modalities(context.store, table, new, held, listed, declared, meter)
 
     def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
-        return _lost(rows, listed)
+        return _lost(context, rows, listed)
 
     wanted = _with_etags(latest, listed)
-    declared = {str(modality): width for modality, width in widths.items()}
-    updated = update_table(table, Source(wanted, ["text_present"], declared, fetch, is_gone))
+    widths = {str(modality): width for modality, width in declared.items()}
+    updated = update_table(table, Source(wanted, ["text_present"], widths, fetch, is_gone))
     usable = updated.rows.astype({KEY: "str", "text_present": "int8"})
     promised = usable[KEY_COLUMNS[Modality.TEXT]] != ""
     return record_vectors(
@@ -98,17 +98,15 @@ def _with_etags(latest: pd.DataFrame, listed: Mapping[str, ObjectInfo]) -> pa.Ta
     columns = {KEY: latest[KEY]} | {name: latest[name] for name in KEY_COLUMNS.values()}
     for modality, name in ETAG_COLUMNS.items():
         columns[name] = [etag_of.get(key, "") for key in latest[KEY_COLUMNS[modality]]]
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    return table.append_column("rules", pa.array([RULES] * table.num_rows, pa.int32()))
 
 
-def _lost(rows: pa.Table, listed: Mapping[str, ObjectInfo]) -> NDArray[np.bool_]:
-    """Videos of which a required object has vanished; of an object in another folder nothing is known."""
+def _lost(context: StepContext, rows: pa.Table, listed: Mapping[str, ObjectInfo]) -> NDArray[np.bool_]:
+    """Videos of which a required object has vanished."""
     lost = np.zeros(rows.num_rows, np.bool_)
     for modality in REQUIRED:
-        names = rows[KEY_COLUMNS[modality]]
-        known = pc.starts_with(names, keys.embeddings_prefix(modality)).to_numpy()
-        there = np.fromiter((key in listed for key in names.to_pylist()), np.bool_, rows.num_rows)
-        lost |= known & ~there
+        lost |= missing(context.store, rows[KEY_COLUMNS[modality]], keys.embeddings_prefix(modality), listed)
     return lost
 
 

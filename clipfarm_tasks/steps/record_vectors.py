@@ -1,5 +1,6 @@
 """The common end of both reconstruct steps: check the losses, write the usable rows and the quarantine list."""
 
+import hashlib
 import logging
 import time
 from dataclasses import asdict
@@ -9,7 +10,7 @@ import pandas as pd
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import Throughput, VectorsRecord
 from clipfarm_tasks.data.quarantine import check_fraction, count_by_reason
-from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.context import StepContext, parquet_bytes
 from clipfarm_tasks.steps.update_table import Updated
 from clipfarm_tasks.storage import Store
 
@@ -92,14 +93,17 @@ def record_vectors(
     limit = context.params.max_quarantined_fraction
     where = f"{table} (all of them: {context.store.uri(quarantine_key)})"
     check_fraction(quarantined, len(usable) + len(quarantined), limit, where)
-    rows_key = keys.vector_rows(context.run_id, table)
+    body = parquet_bytes(usable)
+    sha256 = hashlib.sha256(body).hexdigest()
+    rows_key = keys.vector_rows(context.run_id, table, sha256)
+    context.put_bytes(rows_key, body)
     return VectorsRecord(
         table=table,
         key=key,
         version=updated.version,
         rows_key=rows_key,
         rows=len(usable),
-        sha256=context.put_frame(rows_key, usable),
+        sha256=sha256,
         quarantine_key=quarantine_key,
         quarantined=reasons,
         text_missing=text_missing,

@@ -1,6 +1,6 @@
 """Bring a vector table up to date with what a run wants, and pin a version that holds exactly that."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from clipfarm_tasks.data.quarantine import Quarantined, Reason
 from clipfarm_tasks.errors import DataError, TransientError
 from clipfarm_tasks.memory import give_back
-from clipfarm_tasks.row_spool import RowSpool
+from clipfarm_tasks.row_spool import row_spool
+from clipfarm_tasks.storage import ObjectInfo, Store
 from clipfarm_tasks.vector_tables import KEY, VectorTable, vector_widths
 
 _ROUNDS = 5
@@ -27,10 +28,12 @@ class Held:
     Attributes:
         version: the version; 0 where there is no table, or one of other columns.
         rows: identity, extra and verdict columns; one row per video asked for, null where it has no such video.
+        usable: how many other wanted rows the version holds that are usable.
     """
 
     version: int
     rows: pa.Table
+    usable: int
 
 
 Fetch = Callable[[pa.Table, Held], Iterable[pa.RecordBatch]]
@@ -94,6 +97,17 @@ def verdicts(rows: int, bad: dict[int, Quarantined]) -> dict[str, pa.Array]:
     return {name: pa.array(values, pa.string()) for name, values in texts.items()}
 
 
+def missing(store: Store, names: pa.ChunkedArray, folder: str, listed: Mapping[str, ObjectInfo]) -> NDArray[np.bool_]:
+    """Which of N objects, by key, do not exist: (N,) bool; of an object outside of ``folder`` nothing is known.
+
+    The listing may be older than what another run has just merged: what it lacks is asked for once more.
+    """
+    unlisted = [name.startswith(folder) and name not in listed for name in names.to_pylist()]
+    suspects = {name for name, suspect in zip(names.to_pylist(), unlisted, strict=True) if suspect}
+    gone = {name for name, info in store.head_many(suspects).items() if info is None}
+    return np.fromiter((name in gone for name in names.to_pylist()), np.bool_, len(names))
+
+
 def update_table(table: VectorTable, source: Source) -> Updated:
     """Fetch and merge the wanted rows that the table does not hold; drop those that upstream has no more.
 
@@ -114,9 +128,12 @@ def update_table(table: VectorTable, source: Source) -> Updated:
         cached = int(is_held.sum()) if cached is None else cached
         if not is_held.all():
             new = pa.array(~is_held)
-            source = _merge(table, source, source.wanted.filter(new), Held(version, found.filter(new)))
+            known = Held(version, found.filter(new), int((is_held & _is_usable(found)).sum()))
+            source = _merge(table, source, source.wanted.filter(new), known)
             continue
-        others = held.filter(pc.invert(pc.is_in(held[KEY], value_set=source.wanted[KEY])))
+        # Only usable ones: what another run had to judge unusable costs nothing, and would be judged again.
+        usable = held.filter(pa.array(_is_usable(held)))
+        others = usable.filter(pc.invert(pc.is_in(usable[KEY], value_set=source.wanted[KEY])))
         gone = others[KEY].filter(pa.array(source.is_gone(others))).to_pylist()
         if not gone:
             return _updated(table, version, found, cached)
@@ -134,8 +151,8 @@ def _held(table: VectorTable, source: Source) -> tuple[int, pa.Table]:
         and source.widths in ({}, vector_widths(dataset.schema))
     ):
         return int(dataset.version), table.guard(lambda: dataset.to_table(columns=names))
-    text = pa.schema([(name, pa.string()) for name in names])
-    return 0, text.empty_table()
+    others = [pa.field(name, pa.string()) for name in names if name not in source.identity]
+    return 0, pa.schema([*source.wanted.schema, *others]).empty_table()
 
 
 def _equal(wanted: pa.Table, found: pa.Table) -> NDArray[np.bool_]:
@@ -144,13 +161,18 @@ def _equal(wanted: pa.Table, found: pa.Table) -> NDArray[np.bool_]:
     return equal
 
 
+def _is_usable(rows: pa.Table) -> NDArray[np.bool_]:
+    usable: NDArray[np.bool_] = pc.fill_null(pc.equal(rows["reason"], ""), False).to_numpy()
+    return usable
+
+
 def _merge(table: VectorTable, source: Source, new: pa.Table, held: Held) -> Source:
     """Fetch and merge; what is wanted from now on is what was read.
 
     They differ where an object was overwritten between listing and reading.
     """
     read = []
-    with RowSpool() as spool:
+    with row_spool() as spool:
         for batch in source.fetch(new, held):
             spool.write(batch)
             read.append(batch.select(source.identity))
@@ -162,13 +184,13 @@ def _merge(table: VectorTable, source: Source, new: pa.Table, held: Held) -> Sou
 
 
 def _updated(table: VectorTable, version: int, found: pa.Table, cached: int) -> Updated:
-    usable = pc.equal(found["reason"], "")
-    rejected = found.filter(pc.invert(usable))
+    usable = _is_usable(found)
+    rejected = found.filter(pa.array(~usable))
     quarantined = [
         Quarantined(row[KEY], row["bad_key"], Reason(row["reason"]), row["detail"])
         for row in rejected.select([KEY, *_VERDICT]).to_pylist()
     ]
-    rows = found.filter(usable)
+    rows = found.filter(pa.array(usable))
     if not rows.num_rows:
         first = f"{quarantined[0].detail} at {quarantined[0].key}" if quarantined else "no row"
         raise DataError(f"expected usable vectors for {table.uri}, got none of {found.num_rows} rows: {first}")

@@ -67,7 +67,7 @@ def test_maintain_compacts_and_keeps_what_is_young(command, bucket, table):
     [line] = [line.split() for line in done.stdout.splitlines() if "modalities" in line]
     assert line == ["modalities", "3", "1", "0", "3", "0", "0", "0.0"]
     assert len(table.open(None).get_fragments()) == 1
-    assert len(table.columns(["video_id"], 2)) == 2
+    assert len(table.open(2).to_table(columns=["video_id"])) == 2
 
 
 @pytest.mark.integration

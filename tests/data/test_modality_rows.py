@@ -5,6 +5,7 @@ import pytest
 
 from clipfarm_tasks.data import modality_rows
 from clipfarm_tasks.data.modality_rows import Kept, widths_of
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Modality
 
 VIDEO, AUDIO, TEXT = Modality
@@ -123,6 +124,14 @@ def test_undeclared_width_takes_the_larger_one_on_a_tie():
 def test_undeclared_text_without_any_vector_is_as_wide_as_the_video():
     _, keys, bodies = made(2)
     assert widths_of(keys | {TEXT: ["", ""]}, bodies) == WIDTHS | {TEXT: WIDTHS[VIDEO]}
+
+
+@pytest.mark.parametrize("modality", [VIDEO, AUDIO])
+def test_width_that_nothing_tells_is_refused(modality):
+    _, keys, bodies = made(3)
+    bodies |= dict.fromkeys(keys[modality], b"")
+    with pytest.raises(DataError, match=f"expected a readable {modality} vector .* none of the first 3 videos"):
+        widths_of(keys, bodies)
 
 
 def test_vector_that_is_known_is_not_decoded():

@@ -38,7 +38,7 @@ def versions(table):
 
 
 def etags(table, version):
-    columns = table.columns(["video_id", "etag"], version).to_pydict()
+    columns = table.open(version).to_table(columns=["video_id", "etag"]).to_pydict()
     return dict(zip(columns["video_id"], columns["etag"], strict=True))
 
 
@@ -91,7 +91,9 @@ def test_what_a_real_run_trains_on_survives_and_its_folder_decides(upstream, run
     pinned = {table: version for record in splits.values() for table, version in record.tables.items()}
     assert pinned.keys() == {"modalities", "fused_concat", "fused_max_pool"}
     tables = {name: VectorTable(store, f"clipfarm/vectors/{name}.lance") for name in pinned}
-    before = {name: table.columns(["video_id"], pinned[name]).to_pydict() for name, table in tables.items()}
+    before = {
+        name: table.open(pinned[name]).to_table(columns=["video_id"]).to_pydict() for name, table in tables.items()
+    }
     for table in tables.values():  # another run adds a video
         first = table.open(None).to_table().slice(0, 1)
         table.merge(first.set_column(0, "video_id", pa.array(["new"])))
@@ -102,7 +104,7 @@ def test_what_a_real_run_trains_on_survives_and_its_folder_decides(upstream, run
     for name, table in tables.items():
         assert record.tables[name].versions_pinned == 1
         assert record.tables[name].pins_lost == 0
-        assert table.columns(["video_id"], pinned[name]).to_pydict() == before[name]
+        assert table.open(pinned[name]).to_table(columns=["video_id"]).to_pydict() == before[name]
         assert table.open(None).tags.list()[f"pinned-v{pinned[name]}"]["version"] == pinned[name]
     assert maintain(store, {}).tables["modalities"].versions_pinned == 1
     store.delete(info.key for info in store.list(keys.run_prefix(run.id)))

@@ -236,8 +236,15 @@ def test_rows_of_a_vanished_shard_that_nobody_names_leave_the_view(upstream, run
     del upstream.shards[SECOND]
     upstream.manifests[CONCAT] = upstream.manifests[CONCAT].head(12)
     second = reconstruct(upstream, run)
-    held = VectorTable(store, second.key).columns(["video_id"], second.version)
+    held = VectorTable(store, second.key).open(second.version).to_table(columns=["video_id"])
     assert sorted(held["video_id"].to_pylist()) == upstream.ids[:12]
+
+
+def test_rows_made_by_other_rules_are_made_again(upstream, run, monkeypatch):
+    reconstruct(upstream, run)
+    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_fused.RULES", 2)
+    second = reconstruct(upstream, run, seed=1)
+    assert (second.throughput.cached, second.throughput.objects, second.rows) == (0, 2, 24)
 
 
 def test_recaptured_video_moves_to_its_new_shard(upstream, run, store):

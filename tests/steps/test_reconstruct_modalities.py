@@ -7,6 +7,7 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Modality, Strategy
+from clipfarm_tasks.steps import fetch_modalities
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vector_tables import VectorTable
 
@@ -83,7 +84,9 @@ def test_object_overwritten_between_listing_and_reading_is_held_as_it_was_read(
         first = reconstruct(upstream, run)
     assert (first.rows, len(etags)) == (24, 1)
     np.testing.assert_array_equal(read(store, first, modality, ["vid001"]), [newer])
-    held = VectorTable(store, first.key).columns(["video_id", f"{modality}_etag"], first.version).to_pandas()
+    held = (
+        VectorTable(store, first.key).open(first.version).to_table(columns=["video_id", f"{modality}_etag"]).to_pandas()
+    )
     assert held.set_index("video_id")[f"{modality}_etag"]["vid001"] == etags[0] == store.head(key).etag
     run.resolve("next")
     run.step("resolve_manifest", Strategy.CONCAT)
@@ -272,7 +275,7 @@ def test_video_that_vanished_leaves_the_view_and_stays_at_the_pinned_version(ups
         del upstream.npy[key]
     upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].query("video_id != 'vid003'")
     second = reconstruct(upstream, run)
-    held = VectorTable(store, second.key).columns(["video_id", "reason"], second.version).to_pandas()
+    held = VectorTable(store, second.key).open(second.version).to_table(columns=["video_id", "reason"]).to_pandas()
     assert "vid003" not in set(held["video_id"])
     assert held.set_index("video_id")["reason"]["vid005"] == "missing_object"
     assert (second.rows, second.quarantined) == (22, {"missing_object": 1})
@@ -283,7 +286,7 @@ def test_video_of_another_strategy_is_left_alone(upstream, run, store):
     upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(16)
     reconstruct(upstream, run, strategies=[Strategy.MAX_POOL])
     record = reconstruct(upstream, run)
-    held = VectorTable(store, record.key).columns(["video_id"], record.version)
+    held = VectorTable(store, record.key).open(record.version).to_table(columns=["video_id"])
     assert (record.rows, held.num_rows) == (16, 24)
 
 
@@ -355,7 +358,7 @@ def test_network_failure_never_becomes_a_smaller_data_set(upstream, run, store, 
     with pytest.raises(TimeoutError):
         run.step("reconstruct_modalities")
     assert store.head(keys.run_record(run.id, "reconstruct_modalities")) is None
-    assert store.head(keys.vector_rows(run.id, "modalities")) is None
+    assert not store.list(f"{keys.run_prefix(run.id)}vectors/")
 
 
 def test_repeated_step_takes_in_what_upstream_repaired(upstream, run):
@@ -383,6 +386,85 @@ def test_object_outside_the_usual_folder_is_found(upstream, run, store):
     record = reconstruct(upstream, run)
     np.testing.assert_array_equal(read(store, record, TEXT, upstream.ids[1:2])[0], np.full(5, 3, "f4"))
     assert record.text_missing == 0
+
+
+def test_widths_are_never_learnt_from_unreadable_vectors(upstream, run, store):
+    upstream.schemas = dict.fromkeys(Strategy)
+    whole, upstream.npy = upstream.npy, dict.fromkeys(upstream.npy, b"")
+    with pytest.raises(DataError, match="expected a readable video vector to learn the width from"):
+        reconstruct(upstream, run)
+    upstream.npy = whole
+    record = reconstruct(upstream, run, seed=1)
+    np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), upstream.vectors[VIDEO])
+
+
+def test_undeclared_widths_follow_upstream_when_it_embeds_everything_anew(upstream, run, store):
+    upstream.schemas = dict.fromkeys(Strategy)
+    reconstruct(upstream, run)
+    wider = np.hstack([upstream.vectors[VIDEO], upstream.vectors[VIDEO]])
+    upstream.npy |= {upstream.key(VIDEO, row): wider[row] for row in range(24)}
+    record = reconstruct(upstream, run, seed=1)
+    assert record.rows == 24
+    np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), wider)
+    np.testing.assert_array_equal(read(store, record, AUDIO, upstream.ids), upstream.vectors[AUDIO])
+
+
+def test_few_vectors_of_another_width_do_not_replace_the_table(upstream, run):
+    upstream.schemas = dict.fromkeys(Strategy)
+    reconstruct(upstream, run)
+    upstream.npy[upstream.key(VIDEO, 2)] = np.ones(9, "f4")
+    record = reconstruct(upstream, run, seed=1)
+    assert (record.rows, record.quarantined, record.throughput.objects) == (23, {"wrong_width": 1}, 1)
+
+
+def test_rows_made_by_other_rules_are_made_again(upstream, run, monkeypatch):
+    upstream.npy[upstream.key(VIDEO, 2)] = b""
+    first = reconstruct(upstream, run)
+    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_modalities.RULES", 2)
+    second = reconstruct(upstream, run, seed=1)
+    assert (second.throughput.cached, second.throughput.objects) == (0, first.throughput.objects)
+    assert reconstruct(upstream, run, seed=2).throughput.cached == 24
+
+
+def test_what_another_run_merged_after_our_listing_is_not_dropped(upstream, run, store, monkeypatch):
+    late = {key: upstream.npy.pop(key) for key in list(upstream.npy) if "vid023" in key}
+    before = upstream.manifests[Strategy.CONCAT]
+    upstream.manifests[Strategy.CONCAT] = before.head(23)
+    upstream.upload()
+    run.resolve("slow")
+    run.step("resolve_manifest", Strategy.CONCAT)
+    listing = list(store.list_many([keys.embeddings_prefix(modality) for modality in Modality]))
+    upstream.npy |= late
+    upstream.manifests[Strategy.CONCAT] = before
+    slow, record = run.record, reconstruct(upstream, run, run_id="fast")
+    run.record = slow
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "list_many", lambda prefixes: iter(listing))
+        run.step("reconstruct_modalities")
+    assert VectorTable(store, record.key).version() == record.version
+    assert reconstruct(upstream, run, run_id="next").throughput.objects == 0
+
+
+def test_verdicts_of_another_strategy_are_not_dropped_and_made_in_turn(upstream, run):
+    del upstream.npy[upstream.key(VIDEO, 20)]
+    upstream.manifests[Strategy.MAX_POOL] = upstream.manifests[Strategy.MAX_POOL].head(16)
+    versions = [
+        reconstruct(upstream, run, strategies=[strategy], seed=seed).version
+        for seed in (1, 2)
+        for strategy in (Strategy.CONCAT, Strategy.MAX_POOL)
+    ]
+    assert len(set(versions)) == 1
+
+
+def test_bodies_wait_for_their_chunk_within_the_bytes_that_may_be_in_flight(upstream, run, monkeypatch):
+    run.settings = run.store.settings = run.settings.model_copy(update={"in_flight_mib": 1})
+    wide = {Modality.VIDEO: 40_000, Modality.AUDIO: 3, Modality.TEXT: 5}
+    upstream.schemas = dict.fromkeys(Strategy)
+    upstream.npy |= {upstream.key(VIDEO, row): np.full(wide[VIDEO], row, "f4") for row in range(24)}
+    waiting, begin = [], fetch_modalities._Chunk.begin
+    monkeypatch.setattr(fetch_modalities._Chunk, "begin", lambda chunk: waiting.append(len(chunk.rows)) or begin(chunk))
+    assert reconstruct(upstream, run).rows == 24
+    assert waiting == [1] * 24  # 160 kB each, a quarter of a MiB at most
 
 
 def test_text_that_is_named_but_missing_is_counted(upstream, run):

@@ -131,7 +131,7 @@ def test_verdict_on_an_unusable_row_is_kept_until_its_source_changes(table):
 def test_video_that_vanished_leaves_the_view_and_stays_at_the_version_before(table):
     before = update(table, Fetch(), "abcd").version
     updated = update(table, Fetch(), "ab", gone="d")
-    assert sorted(table.columns(["video_id"])["video_id"].to_pylist()) == ["a", "b", "c"]
+    assert sorted(table.open(None).to_table(columns=["video_id"])["video_id"].to_pylist()) == ["a", "b", "c"]
     assert updated.version == table.version()
     assert value_of(table, "d", before) == 1
 
@@ -139,7 +139,7 @@ def test_video_that_vanished_leaves_the_view_and_stays_at_the_version_before(tab
 def test_what_another_run_still_wants_is_left_alone(table):
     update(table, Fetch(), "abcd")
     version = update(table, Fetch(), "ab").version
-    assert sorted(table.columns(["video_id"], version)["video_id"].to_pylist()) == list("abcd")
+    assert sorted(table.open(version).to_table(columns=["video_id"])["video_id"].to_pylist()) == list("abcd")
 
 
 def test_table_without_the_expected_columns_is_replaced(table):

@@ -128,7 +128,7 @@ class RunParams(Frozen):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             # A selection whose every item was refused is also "too short": that says nothing new.
-            problems = [_sentence(item) for item in error.errors() if item["type"] != "too_short" or not item["input"]]
+            problems = [sentence(item) for item in error.errors() if item["type"] != "too_short" or not item["input"]]
             # Field errors hide the cross-field rule: state it too, so that one look shows everything to fix.
             if error.errors()[0]["type"] != "value_error":
                 problems += _ratio_problem(values)
@@ -137,7 +137,8 @@ class RunParams(Frozen):
             ) from error
 
 
-def _sentence(item: Any) -> str:
+def sentence(item: Any) -> str:
+    """What pydantic found wrong with one parameter, and what it received."""
     where = ".".join(str(part) for part in item["loc"]) or "params"
     message = item["msg"].removeprefix("Value error, ")
     received = "" if item["type"] == "value_error" and not item["loc"] else f", got {item['input']!r}"
@@ -150,7 +151,7 @@ def _ratio_problem(values: Mapping[str, Any]) -> list[str]:
     try:
         RunParams.model_validate(ratios)
     except ValidationError as error:
-        return [_sentence(item) for item in error.errors() if not item["loc"]]
+        return [sentence(item) for item in error.errors() if not item["loc"]]
     return []
 
 

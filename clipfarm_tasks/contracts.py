@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from clipfarm_tasks.config import Frozen
+from clipfarm_tasks.config import Frozen, sentence
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
@@ -112,7 +112,10 @@ class SplitRecord(Frozen):
     n_test: int = Field(description="Videos held out")
     tables: dict[str, int] = Field(description="Version every job of the pair reads, by vector table")
     dropped: dict[str, dict[str, int]] = Field(description="Rows lost in the tables and in the join, by reason")
-    assembly: dict[str, Throughput] = Field(description="What bringing each vector table up to date cost")
+    # Figures by name and no `Throughput`: they decide nothing, so a past run must stay readable whatever they were.
+    assembly: dict[str, dict[str, int | float]] = Field(
+        default={}, description="What bringing each vector table up to date cost, as in its record"
+    )
 
 
 class SnapshotRecord(Frozen):
@@ -167,8 +170,7 @@ class MaintenanceParams(Frozen):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            problems = (f"{item['loc'][0]}: {item['msg']}, got {item['input']!r}" for item in error.errors())
-            raise ConfigError(f"maintenance parameters: {'; '.join(problems)}") from error
+            raise ConfigError(f"maintenance parameters: {'; '.join(map(sentence, error.errors()))}") from error
 
 
 class TableMaintenance(Frozen):

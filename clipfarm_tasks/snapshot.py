@@ -10,13 +10,14 @@ import hashlib
 import json
 import logging
 import uuid
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Frozen
-from clipfarm_tasks.documents import parse_document
+from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.storage import Store
 
@@ -103,10 +104,9 @@ def publish(store: Store, run_id: str, prefix: str, digest: str, folder: Path) -
 
 def _read(store: Store, key: str, digest: str) -> Marker | None:
     try:
-        body = store.get(key)
+        marker = read_own(store, key, partial(parse_document, Marker))
     except MissingObjectError:
         return None
-    marker = parse_document(Marker, body, store.uri(key))
     if marker.digest != digest:
         raise DataError(
             f"expected config digest {digest}, got {marker.digest}, in {store.uri(key)}: "

@@ -41,8 +41,8 @@ DEFAULT_ARGS = {
     "retry_exponential_backoff": 2,
     "max_retry_delay": timedelta(minutes=30),
     "execution_timeout": timedelta(hours=4),
-    # Behind every task of a training run that waits for the same slot.
-    "priority_weight": 1,
+    # Behind every task of a training run that waits for the same slot: the least of theirs is 1.
+    "priority_weight": 0,
     "weight_rule": "absolute",
 }
 

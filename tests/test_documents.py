@@ -3,6 +3,7 @@ import json
 import pytest
 from pydantic import BaseModel
 
+from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.documents import parse_document
 from clipfarm_tasks.errors import DataError
 
@@ -14,6 +15,19 @@ class Widths(BaseModel):
 
 def test_a_document_survives_the_journey():
     assert parse_document(Widths, Widths(video=1, audio=2).model_dump_json().encode(), "s3://b/k").audio == 2
+
+
+class Inner(Frozen):
+    rows: int
+
+
+class Outer(Frozen):
+    inner: Inner
+
+
+def test_a_field_of_another_version_is_left_out():
+    body = b'{"inner": {"rows": 3, "columns": 4}, "since": "later"}'
+    assert parse_document(Outer, body, "s3://b/k") == Outer(inner=Inner(rows=3))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b"null", b"{}"])

@@ -37,7 +37,7 @@ def rebuild_run(
     console.print(rebuilt_table(results))
     for detail in dict.fromkeys(result.detail for result in results if result.detail):
         console.print(detail, style="red", markup=False, soft_wrap=True)
-    if output is not None and output.exists():
+    if output is not None and any(output.iterdir()):
         console.print(f"matrices: {output}", markup=False, soft_wrap=True)
     return 0 if equal == len(results) else DataError.exit_code
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipfarm_tasks.errors import DataError
 
-_METADATA = ["video_id", "captured_at", "target_log", "target_raw"]
+METADATA_COLUMNS = ["video_id", "captured_at", "target_log", "target_raw"]
 _ROWS = ["video_id", "captured_at", "text_present", "target_log", "target_raw"]
 
 
@@ -53,7 +53,7 @@ def join_pair(metadata: pd.DataFrame, fused_ids: Iterable[str], modality_rows: p
         "no_fused_vector": int((~has_fused).sum()),
         "no_modality_vectors": int((has_fused & ~has_modalities).sum()),
     }
-    labelled = metadata.loc[has_fused & has_modalities, _METADATA]
+    labelled = metadata.loc[has_fused & has_modalities, METADATA_COLUMNS]
     if labelled.empty:
         raise DataError(
             f"expected videos with a label, a fused vector and modality vectors, got none in common of "

@@ -5,7 +5,7 @@ so that a published pipeline unpickles without this package. It takes raw metada
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -78,7 +78,9 @@ def linear_columns(
     )
     frozen = _frozen(categories, metadata, categorical_cols)
     pre = _num_and_cat(numbers, [*numeric_cols, *vectors], frozen, categorical_cols)
-    return pre.fit(with_vectors(metadata[:1], prefix, np.zeros((1, width), np.float32)))
+    pre.fit(with_vectors(metadata[:1], prefix, np.zeros((1, width), np.float32)))
+    _thawed(pre)
+    return pre
 
 
 def tree_columns(
@@ -127,6 +129,17 @@ def _num_and_cat(
 def _frozen(pipeline: Pipeline, metadata: pd.DataFrame, columns: Sequence[str]) -> FrozenEstimator | Pipeline:
     # A ColumnTransformer neither fits nor calls a step without columns.
     return FrozenEstimator(pipeline.fit(metadata[list(columns)])) if columns else pipeline
+
+
+def _thawed(step: Any) -> Any:
+    """With what was frozen as an ordinary fit leaves it: a clone of it would keep its statistics when fitted anew."""
+    if isinstance(step, FrozenEstimator):
+        return step.estimator
+    if isinstance(step, ColumnTransformer):
+        for attribute in {"transformers", "transformers_"} & vars(step).keys():
+            steps = [(name, _thawed(inner), columns) for name, inner, columns in getattr(step, attribute)]
+            setattr(step, attribute, steps)
+    return step
 
 
 def _median() -> SimpleImputer:

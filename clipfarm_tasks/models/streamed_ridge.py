@@ -7,8 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
+from clipfarm_tasks.errors import DataError
+
 F64 = NDArray[np.float64]
 Blocks = Callable[[], Iterable[F64]]
+_EPSILON = np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,18 @@ def fit_streamed(blocks: Blocks, target: F64, alphas: list[float], grown: list[f
         target: (N,) float64.
         alphas: penalties to choose from.
         grown: ``alphas`` and larger ones.
+
+    Raises:
+        DataError: features or target so large that their products overflow.
     """
     sums = _sums(blocks(), target)
+    _require_finite(sums.gram, "products of features")
     eigenvalues, vectors = np.linalg.eigh(sums.gram)
     spectrum = np.maximum(eigenvalues, 0.0)  # rounding leaves a collinear direction a little below 0
     rotated = vectors.T @ sums.moment  # (P,)
     inverse = 1.0 / (spectrum[:, None] + np.array(grown))  # (P, A)
     scores = -_leave_one_out(blocks(), target, sums, vectors, rotated[:, None] * inverse, inverse)
+    _require_finite(scores, "leave-one-out errors")
     best = int(np.argmax(scores[: len(alphas)]))
     tried = alphas
     if alphas[best] == max(alphas):
@@ -88,6 +96,13 @@ def _leave_one_out(
         rotated = (block - sums.mean) @ vectors  # (B, P)
         residual = (target[start : start + len(block)] - sums.target_mean)[:, None] - rotated @ weights  # (B, A)
         leverage = 1.0 / len(target) + np.square(rotated) @ inverse
-        squares += np.square(residual / (1.0 - leverage)).sum(axis=0)
+        # A row that alone tells a coefficient has a leverage of nearly 1, which may round to 1 and beyond.
+        squares += np.square(residual / np.maximum(1.0 - leverage, _EPSILON)).sum(axis=0)
         start += len(block)
     return squares / len(target)
+
+
+def _require_finite(values: F64, what: str) -> None:
+    unusable = values[~np.isfinite(values)]
+    if unusable.size:
+        raise DataError(f"expected finite {what}, got {unusable[0]}, in ridge: features or target are too large")

@@ -4,7 +4,7 @@ import hashlib
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import MetadataRecord, SplitRecord, VectorsRecord
-from clipfarm_tasks.data.join import join_pair
+from clipfarm_tasks.data.join import METADATA_COLUMNS, join_pair
 from clipfarm_tasks.data.split import split_rows
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon, Strategy
@@ -30,7 +30,7 @@ def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> S
     modalities = context.record(VectorsRecord, keys.task_id("reconstruct_modalities"))
     where = f"{strategy}, horizon {int(horizon)} days, run {context.run_id}"
     joined = join_pair(
-        context.frame(labels.key, labels.sha256),
+        context.frame(labels.key, labels.sha256, METADATA_COLUMNS),
         context.frame(fused.rows_key, fused.sha256)["video_id"],
         context.frame(modalities.rows_key, modalities.sha256),
         where,
@@ -69,6 +69,6 @@ def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> S
             modalities.table: modalities.quarantined,
             "join": joined.dropped,
         },
-        assembly={fused.table: fused.throughput, modalities.table: modalities.throughput},
+        assembly={vectors.table: vectors.throughput.model_dump() for vectors in (fused, modalities)},
     )
     return standing or context.settle(task, record)

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -11,7 +13,7 @@ import pandas as pd
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Frozen, RunConfig, RunParams, Settings
 from clipfarm_tasks.data.fused_schema import FusedSchema
-from clipfarm_tasks.documents import parse_document
+from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.storage import Store
@@ -27,7 +29,7 @@ def load_config(store: Store, run_id: str) -> RunConfig:
     """
     key = keys.run_config(run_id)
     try:
-        return parse_document(RunConfig, store.get(key), store.uri(key))
+        return read_own(store, key, partial(parse_document, RunConfig))
     except MissingObjectError as error:
         raise MissingObjectError(
             f"expected a resolved run {run_id!r}, got no config at {store.uri(key)}: run resolve_run first"
@@ -60,7 +62,7 @@ class StepContext:
         """
         key = keys.run_record(self.run_id, task)
         try:
-            return parse_document(kind, self.store.get(key), self.store.uri(key))
+            return read_own(self.store, key, partial(parse_document, kind))
         except MissingObjectError as error:
             raise MissingObjectError(
                 f"expected {task} to have finished, got no record at {self.store.uri(key)}: run that task first"
@@ -70,7 +72,7 @@ class StepContext:
         """What this task returned in an earlier attempt of the run, or None."""
         key = keys.run_record(self.run_id, task)
         try:
-            return parse_document(kind, self.store.get(key), self.store.uri(key))
+            return read_own(self.store, key, partial(parse_document, kind))
         except MissingObjectError:
             return None
 
@@ -84,9 +86,10 @@ class StepContext:
     def holds(self, key: str, sha256: str) -> bool:
         """Whether an object of the working set is there with this content."""
         try:
-            return hashlib.sha256(self.store.get(key)).hexdigest() == sha256
-        except MissingObjectError:
+            self.bytes(key, sha256)
+        except DataError:
             return False
+        return True
 
     def fused_schema(self, strategy: Strategy) -> FusedSchema | None:
         """Widths upstream declared when the run was resolved; None where it declared none."""
@@ -106,9 +109,9 @@ class StepContext:
         self.store.put(key, body)
         return hashlib.sha256(body).hexdigest()
 
-    def frame(self, key: str, sha256: str) -> pd.DataFrame:
-        """Read a Parquet frame of the working set; see `bytes`."""
-        return pd.read_parquet(io.BytesIO(self.bytes(key, sha256)))
+    def frame(self, key: str, sha256: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read these columns (all, if None) of a Parquet frame of the working set; see `bytes`."""
+        return pd.read_parquet(io.BytesIO(self.bytes(key, sha256)), columns=columns)
 
     def bytes(self, key: str, sha256: str) -> bytes:
         """Read an object of the working set, exactly as its record describes it.
@@ -116,11 +119,14 @@ class StepContext:
         Raises:
             DataError: the object is not the one recorded.
         """
-        body = self.store.get(key)
-        actual = hashlib.sha256(body).hexdigest()
-        if actual != sha256:
-            raise DataError(f"expected sha256 {sha256}, got {actual}, in {self.store.uri(key)}: clear the task again")
-        return body
+
+        def check(body: bytes, where: str) -> bytes:
+            actual = hashlib.sha256(body).hexdigest()
+            if actual != sha256:
+                raise DataError(f"expected sha256 {sha256}, got {actual}, in {where}: clear the task again")
+            return body
+
+        return read_own(self.store, key, check)
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

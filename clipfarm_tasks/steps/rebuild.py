@@ -5,6 +5,7 @@ neither does the code that is running now.
 """
 
 import logging
+import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.data.training_digest import DataSha256
-from clipfarm_tasks.documents import parse_document
+from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import ConfigError, DataError
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.snapshot import read_marker
@@ -57,10 +58,10 @@ class Rebuilt:
     detail: str = ""
 
 
-class _Recorded(BaseModel):
+class ConfigUsed(BaseModel):
     """The part of config_used.json that is compared; the other fields do not matter here."""
 
-    training_data_sha256: dict[Family, DataSha256]
+    training_data_sha256: dict[Family, DataSha256] = {}
 
 
 def rebuild(
@@ -88,13 +89,13 @@ def rebuild(
 
     Raises:
         MissingObjectError: no run of this id was resolved.
-        ConfigError: a selection that the run does not request, or ``output`` has files.
+        ConfigError: a selection that the run does not request, or ``output`` has files or cannot be written to.
         TransientError: the server cannot be reached.
     """
     context = StepContext(store, settings, load_config(store, run_id))
     check_requested(context, strategy, horizon, family)
-    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"expected a new or empty folder for the matrices, got {output}, which has content")
+    if output is not None:
+        _create(output)
     params = context.params
     families = params.models if family is None else (family,)
     return [
@@ -147,23 +148,41 @@ def _recorded(context: StepContext, strategy: Strategy, horizon: Horizon, family
     marker = read_marker(context.store, prefix, context.config.digest)
     if marker is None:
         return None
-    key = f"{prefix}{CONFIG_USED}"
-    where = context.store.uri(key)
-    body = context.store.get(key)
     entry = marker.files.get(CONFIG_USED)
-    if entry is None or not entry.matches(body):
-        raise DataError(f"expected the file its _SUCCESS names, got another, at {where}")
-    digests = parse_document(_Recorded, body, where).training_data_sha256
-    if family not in digests:
-        raise DataError(f"expected training_data_sha256 of {family}, got that of {', '.join(digests)}, in {where}")
-    return digests[family]
+
+    def check(body: bytes, where: str) -> DataSha256:
+        if entry is None or not entry.matches(body):
+            raise DataError(f"expected the file its _SUCCESS names, got another, at {where}")
+        digests = parse_document(ConfigUsed, body, where).training_data_sha256
+        if family not in digests:
+            others = ", ".join(digests) or "none"
+            raise DataError(f"expected recorded digests of the training data of {family}, got {others}, in {where}")
+        return digests[family]
+
+    return read_own(context.store, f"{prefix}{CONFIG_USED}", check)
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = next(folder.iterdir(), None)
+        if taken is None:
+            with tempfile.TemporaryFile(dir=folder):  # better told now than after the vectors were read
+                pass
+    except OSError as error:
+        raise ConfigError(f"expected a new or empty folder for the matrices, got {folder}: {error}") from error
+    if taken is not None:
+        raise ConfigError(f"expected a new or empty folder for the matrices, got {folder}, which holds {taken.name}")
 
 
 def _write(rows: TrainingRows, folder: Path) -> None:
     """Write the matrices, rows in training order: row i of every file is the same video."""
-    folder.mkdir(parents=True)
-    rows.data.rows.to_parquet(folder / "split.parquet", index=False)
-    rows.inputs.metadata.to_parquet(folder / "metadata.parquet", index=False)
     arrays = {"text_present": rows.inputs.text_present, "target": rows.target, **rows.vectors()}
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    try:
+        folder.mkdir()
+        rows.data.rows.to_parquet(folder / "split.parquet", index=False)
+        rows.inputs.metadata.to_parquet(folder / "metadata.parquet", index=False)
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    except OSError as error:
+        raise ConfigError(f"expected room for the matrices, got none in {folder}: {error}") from error

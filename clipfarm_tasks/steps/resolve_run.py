@@ -1,15 +1,18 @@
 """Pin what a run is made of: parameters, input versions, code. The only step that reads the clock or the params."""
 
-import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+
+from pydantic import BaseModel
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import code_version
 from clipfarm_tasks.config import PinnedObject, RunConfig, RunInputs, RunParams
 from clipfarm_tasks.contracts import RunRecord
+from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import ConfigError, MissingObjectError
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vector_tables import VectorTable
@@ -55,10 +58,15 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
     raise ConfigError(f"expected run id {base!r} free or of digest {digest}, got another run: choose another id")
 
 
+class _Standing(BaseModel):
+    """The part of a run's config that every release has."""
+
+    digest: str
+
+
 def _standing_digest(store: Store, key: str) -> str:
     """Digest of the run that has this id; also of one that another release of the code resolved."""
-    document = json.loads(store.get(key))
-    return str(document.get("digest")) if isinstance(document, dict) else ""
+    return read_own(store, key, partial(parse_document, _Standing)).digest
 
 
 def _record(run_id: str, digest: str, params: RunParams) -> RunRecord:

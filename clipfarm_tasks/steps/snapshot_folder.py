@@ -1,17 +1,19 @@
 """A snapshot as a local folder: write its documents, read them back, fetch it from the bucket, tell its record."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.documents import read_own
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import Documents
 from clipfarm_tasks.families import Horizon, Strategy
-from clipfarm_tasks.snapshot import Marker
+from clipfarm_tasks.snapshot import FileEntry, Marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
 from clipfarm_tasks.storage import Store
 
@@ -60,11 +62,19 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
     """
     for key, fetched in store.get_many(f"{prefix}{name}" for name in marker.files):
         name = key.removeprefix(prefix)
-        if fetched is None or not marker.files[name].matches(fetched.body):
-            raise DataError(f"expected the file its _SUCCESS names, got another or none, at {store.uri(key)}")
+        check = partial(_named, marker.files[name])
+        if fetched is None:
+            raise DataError(f"expected the file its _SUCCESS names, got none, in {store.uri(key)}")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(fetched.body)
+        whole = marker.files[name].matches(fetched.body)
+        path.write_bytes(fetched.body if whole else read_own(store, key, check))
+
+
+def _named(entry: FileEntry, body: bytes, where: str) -> bytes:
+    if not entry.matches(body):
+        raise DataError(f"expected the file its _SUCCESS names, got another, at {where}")
+    return body
 
 
 def metrics_summary_of(store: Store, prefix: str) -> dict[str, Any]:
@@ -73,13 +83,16 @@ def metrics_summary_of(store: Store, prefix: str) -> dict[str, Any]:
     Raises:
         DataError: it is lost, or is no JSON object any more.
     """
-    key = f"{prefix}{METRICS_SUMMARY}"
+    return read_own(store, f"{prefix}{METRICS_SUMMARY}", _metrics)
+
+
+def _metrics(body: bytes, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(store.get(key))
+        document = json.loads(body)
     except ValueError as error:
-        raise DataError(f"expected the metrics of a snapshot, got {error}, in {store.uri(key)}") from error
+        raise DataError(f"expected the metrics of a snapshot, got {error}, in {where}") from error
     if not isinstance(document, dict):
-        raise DataError(f"expected the metrics of a snapshot, got {type(document).__name__}, in {store.uri(key)}")
+        raise DataError(f"expected the metrics of a snapshot, got {type(document).__name__}, in {where}")
     return document
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import library_versions
-from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.contracts import MetadataRecord, SnapshotRecord
+from clipfarm_tasks.data.features import assert_no_feature_leakage
 from clipfarm_tasks.data.training_digest import DataSha256
 from clipfarm_tasks.evaluation.config_used import FamilyUsed
 from clipfarm_tasks.evaluation.predictions import predictions_frame
@@ -22,7 +23,7 @@ from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.snapshot import finish, publish, read_marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
-from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, training_rows
+from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, feature_lists, training_rows
 
 _FIT = "fit.json"
 _PREDICTED = "predicted.npz"
@@ -39,6 +40,7 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
     marker = finish(context.store, run_id, prefix, digest)
     if marker is not None:
         return snapshot_record(context, prefix, marker, reused=True)
+    _check_features(context, horizon)
     rows = training_rows(context, strategy, horizon, family)
     data_sha256 = family_digests(rows.digests(), family)
     with tempfile.TemporaryDirectory(prefix="clipfarm-") as temporary:
@@ -51,6 +53,14 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
         _write_snapshot(Scope(context.config, strategy, horizon, family), rows, data_sha256, fitted, folder)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
+
+
+def _check_features(context: StepContext, horizon: Horizon) -> None:
+    """By the rules of the code that trains; they are no business of `training_rows`, which past runs are rebuilt by."""
+    labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
+    spec = feature_lists(context, labels)
+    where = f"the features of {context.store.uri(labels.report_key)}"
+    assert_no_feature_leakage([*spec.numeric_cols, *spec.categorical_cols], where)
 
 
 def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path) -> None:

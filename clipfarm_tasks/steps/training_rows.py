@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
 from clipfarm_tasks.data.columns import KNOWN, Kind
-from clipfarm_tasks.data.features import assert_no_feature_leakage
+from clipfarm_tasks.data.features import FeatureSpec
 from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.data.split import Part
 from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_digests
@@ -82,19 +82,18 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     Vectors beyond ``settings.train_memory_mib`` are memory-mapped from unnamed files in the temporary folder, which
     live as long as the arrays.
 
+    Which columns are features is what the run recorded: rules that changed since make no difference.
+
     Raises:
-        DataError: a leakage column is among the features; the working set was altered; or a table no longer has the
-            pinned version.
+        DataError: the working set was altered, or a table no longer has the pinned version.
         ConfigError: the temporary folder has no room.
     """
     split = context.record(SplitRecord, keys.task_id("build_split", strategy, horizon))
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
     manifest = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
     rows = _in_training_order(context.frame(split.key, split.sha256))
-    spec = _report(context, labels).features
+    spec = feature_lists(context, labels)
     columns = [*spec.numeric_cols, *spec.categorical_cols]
-    where = f"the features of {context.store.uri(labels.report_key)}"
-    assert_no_feature_leakage(columns, where)
     ids = rows["video_id"].to_numpy(dtype=object)
     inputs = ModelInputs(
         metadata=_features(context, labels, ids, columns),
@@ -107,10 +106,16 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
         lists=spec,
         leakage_columns_checked=tuple(sorted(_LEAKAGE | set(spec.excluded_leakage))),
         dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
-        assembly={table: cost.model_dump(mode="json") for table, cost in split.assembly.items()},
+        assembly=split.assembly,
         table_versions=split.tables,
     )
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data)
+
+
+def feature_lists(context: StepContext, labels: MetadataRecord) -> FeatureSpec:
+    """The columns of a horizon's labelled rows, by what becomes of them."""
+    body = context.bytes(labels.report_key, labels.report_sha256)
+    return parse_document(MetadataReport, body, context.store.uri(labels.report_key)).features
 
 
 def family_digests(digests: DataDigests, family: Family) -> DataSha256:
@@ -121,11 +126,6 @@ def family_digests(digests: DataDigests, family: Family) -> DataSha256:
 
 def _in_training_order(manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([manifest[manifest["split"] == part] for part in Part], ignore_index=True)
-
-
-def _report(context: StepContext, labels: MetadataRecord) -> MetadataReport:
-    body = context.bytes(labels.report_key, labels.report_sha256)
-    return parse_document(MetadataReport, body, context.store.uri(labels.report_key))
 
 
 def _features(

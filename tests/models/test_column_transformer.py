@@ -6,7 +6,9 @@ import sys
 import joblib
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.impute import SimpleImputer
+from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from clipfarm_tasks.families import Family
@@ -65,6 +67,27 @@ def test_linear_columns_scale_numerics_and_leave_vectors_alone(videos):
     np.testing.assert_allclose(features[:, :3].mean(axis=0), 0, atol=1e-12)
     np.testing.assert_array_equal(features[:, 3:22], videos.rows.fused)
     assert set(np.unique(features[:, 22:])) == {0.0, 1.0}
+
+
+def test_the_file_of_ridge_is_a_pipeline_that_learns_anew(videos, options, tmp_path):
+    model = create(Family.RIDGE)
+    model.fit(videos.rows, videos.target, videos.rows, videos.target, options())
+    model.save(tmp_path)
+    loaded = joblib.load(tmp_path / "ridge.joblib")
+    frame, predicted = frame_of(videos), loaded.predict(frame_of(videos))
+    np.testing.assert_allclose(predicted, model.predict(videos.rows), rtol=1e-6)
+    shifted = frame.assign(duration=frame["duration"] * 3 + 50, country=frame["country"].map({"US": "XX", "DE": "YY"}))
+    anew = clone(loaded).fit(shifted, videos.target)
+
+    scaler, filler = (anew["pre"]["num"]["plain"][name] for name in ("standardscaler", "simpleimputer"))
+    expected = StandardScaler().fit(shifted[["duration", "is_short"]])
+    np.testing.assert_allclose((scaler.mean_, scaler.scale_), (expected.mean_, expected.scale_))
+    np.testing.assert_allclose(filler.statistics_, shifted[["duration", "is_short"]].median())
+    assert anew["pre"]["cat"]["onehotencoder"].categories_[0].tolist() == ["XX", "YY"]
+    features = anew["pre"].transform(shifted)
+    ridge = RidgeCV(alphas=anew["model"].alphas).fit(features, videos.target)
+    np.testing.assert_allclose(anew.predict(shifted), ridge.predict(features))
+    np.testing.assert_array_equal(loaded.predict(frame), predicted)
 
 
 def test_linear_columns_learn_from_all_rows_what_an_unfrozen_pipeline_learns(videos):

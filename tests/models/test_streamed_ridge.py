@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import hadamard
 from sklearn.linear_model import RidgeCV
 
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.models.streamed_ridge import fit_streamed
 
 ALPHAS = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
@@ -91,3 +93,24 @@ def test_the_grid_grows_only_when_its_best_is_its_largest():
     noise = streamed(features, rng.normal(size=200), 64)
     assert noise.alphas == GROWN
     assert noise.alpha_ > 100.0
+
+
+def test_rows_of_leverage_1_are_no_division_by_zero():
+    design = hadamard(8).astype(np.float64)  # orthogonal: eight coefficients, intercept included, for eight rows
+    target = np.arange(8.0) ** 2
+    penalties = [1e-20, 1e-19]  # of no effect
+    model = fit_streamed(lambda: [design[:, 1:]], target, penalties, penalties)
+    assert np.isfinite(model.best_score_)
+    np.testing.assert_allclose([model.intercept_, *model.coef_], design.T @ target / 8, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("features_times", "target_times", "what"), [(1e200, 1, "products of features"), (1, 1e160, "leave-one-out errors")]
+)
+def test_numbers_that_overflow_are_one_sentence(features_times, target_times, what):
+    features, target = data(plain, 60, 0.5)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(DataError, match=f"expected finite {what}, got -?(nan|inf), in ridge"),
+    ):
+        streamed(features * features_times, target * target_times, 7)

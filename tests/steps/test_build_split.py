@@ -95,8 +95,9 @@ def test_cost_of_both_tables_is_kept(upstream, run):
     run.resolve()
     fused, modalities = run.vectors()
     record = run.step("build_split", *PAIR)
-    assert record.assembly == {"fused_concat": fused[PAIR[0]].throughput, "modalities": modalities.throughput}
-    assert record.assembly["modalities"].objects == len(upstream.npy)
+    costs = {"fused_concat": fused[PAIR[0]].throughput, "modalities": modalities.throughput}
+    assert record.assembly == {table: cost.model_dump() for table, cost in costs.items()}
+    assert record.assembly["modalities"]["objects"] == len(upstream.npy)
 
 
 def test_fewer_than_twelve_rows(upstream, run):

@@ -10,9 +10,11 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInputs, RunParams
 from clipfarm_tasks.contracts import GateRecord
-from clipfarm_tasks.errors import ChangedObjectError, DataError, MissingObjectError
+from clipfarm_tasks.errors import ChangedObjectError, DataError, MissingObjectError, TransientError
 from clipfarm_tasks.families import Modality, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes, load_config, parquet_bytes
+from clipfarm_tasks.storage import open_store
+from tests.faulty_s3 import FaultyS3, always, first, reading, shorten
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +89,63 @@ def test_a_run_that_was_not_resolved_is_named(store):
         MissingObjectError, match=r"expected a resolved run 'nope', got no config at s3.*: run resolve_r"
     ):
         load_config(store, "nope")
+
+
+@pytest.fixture
+def proxy(s3_server):
+    with FaultyS3(s3_server.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind(context, proxy, s3_session):
+    """The same run as a step sees it that reads through the proxy."""
+    settings = context.settings.model_copy(update={"endpoint_url": proxy.endpoint_url, "retry_timeout_s": 0.5})
+    context.store.put(keys.run_config("run-1"), context.config.model_dump_json().encode())
+    context.store.put(keys.run_record("run-1", "gate"), RECORD.model_dump_json().encode())
+    context.put_frame("frame.parquet", FRAME)
+    return StepContext(open_store(settings, s3_session), settings, context.config)
+
+
+RECORD = GateRecord(jobs=24, leaderboard_key="k")
+FRAME = pd.DataFrame({"x": [1.5, 2.5]})
+SHA256 = hashlib.sha256(parquet_bytes(FRAME)).hexdigest()
+READS = {
+    keys.run_config("run-1"): lambda context: load_config(context.store, "run-1") == context.config,
+    keys.run_record("run-1", "gate"): lambda context: context.record(GateRecord, "gate") == RECORD,
+    keys.run_record("run-1", "gate") + "?": lambda context: context.standing(GateRecord, "gate") == RECORD,
+    "frame.parquet": lambda context: context.frame("frame.parquet", SHA256).equals(FRAME),
+    "frame.parquet?": lambda context: context.holds("frame.parquet", SHA256),
+}
+each_read = pytest.mark.parametrize(
+    ("key", "read"), READS.items(), ids=["config", "record", "standing", "frame", "holds"]
+)
+
+
+@each_read
+def test_own_file_that_came_cut_short_is_read_again(behind, proxy, key, read):
+    proxy.rule = first(1, shorten, reading(key.rstrip("?")))
+    assert read(behind)
+    assert [request.method for request in proxy.log] == ["GET", "HEAD", "GET"]
+
+
+@each_read
+def test_own_file_that_always_comes_cut_short_is_no_matter_of_the_data(behind, proxy, key, read):
+    proxy.rule = always(shorten, reading(key.rstrip("?")))
+    with pytest.raises(TransientError, match=r"expected \d+ bytes, got \d+, in s3://"):
+        read(behind)
+
+
+def test_own_file_that_is_damaged_is_judged_at_once(behind, proxy):
+    behind.store.put(keys.run_record("run-1", "gate"), b'{"jobs": 24')
+    behind.store.put("frame.parquet", b"PAR1")
+    proxy.log.clear()
+    with pytest.raises(DataError, match="expected a valid GateRecord"):
+        behind.record(GateRecord, "gate")
+    with pytest.raises(DataError, match="expected sha256"):
+        behind.frame("frame.parquet", SHA256)
+    assert not behind.holds("frame.parquet", SHA256)
+    assert [request.method for request in proxy.log] == ["GET", "HEAD"] * 3
 
 
 def test_declared_widths_are_those_of_the_pinned_schema(context):

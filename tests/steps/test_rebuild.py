@@ -1,6 +1,8 @@
 """A finished run is rebuilt from what it pinned, whatever happened since; what is not the same any more is told."""
 
+import errno
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SplitRecord
-from clipfarm_tasks.errors import ConfigError, MissingObjectError
+from clipfarm_tasks.data import columns
+from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.snapshot import FileEntry
 from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.pinned_versions import pinned_versions
 from clipfarm_tasks.steps.rebuild import Rebuilt, Verdict, rebuild
@@ -139,6 +143,38 @@ def test_code_that_did_not_resolve_the_run_may_rebuild_it(trained, store):
     with pytest.raises(ConfigError, match="expected the code that resolved run"):
         trained.step("build_split", *PAIR)
     assert set(verdicts(trained).values()) == {Verdict.EQUAL}
+
+
+def test_rules_on_leakage_that_came_later_stop_trainings_but_no_rebuild(trained, store, monkeypatch):
+    monkeypatch.setitem(columns.KNOWN, "channel_subscriber_count", columns.Kind.LEAKAGE)
+    assert set(verdicts(trained).values()) == {Verdict.EQUAL}
+    store.delete(info.key for info in store.list(keys.run_prefix(trained.id)) if "/commits/" in info.key)
+    store.delete(info.key for info in store.list(keys.snapshots_prefix(trained.id)))
+    with pytest.raises(DataError, match="expected no feature that tells the label, got channel_subscriber_count, in "):
+        trained.step("train", *PAIR, Family.RIDGE)
+    assert set(verdicts(trained).values()) == {Verdict.NO_SNAPSHOT}
+
+
+@pytest.mark.parametrize("assembly", [None, {"modalities": {"objects": 3, "parsecs": 0.5}}])
+def test_record_of_a_release_that_told_other_figures_is_rebuilt(trained, store, assembly):
+    task = keys.run_record(trained.id, keys.task_id("build_split", *PAIR))
+    record = trained.json(task) | {"assembly": assembly, "told_by_then": [1]}
+    store.put(task, json.dumps({name: value for name, value in record.items() if value is not None}).encode())
+    assert set(verdicts(trained).values()) == {Verdict.EQUAL}
+
+
+def test_snapshot_that_recorded_no_digests_is_told(trained, store):
+    prefix = keys.job_snapshot(trained.id, Family.RIDGE, *PAIR)
+    config, marker = (trained.json(f"{prefix}{file}") for file in ("config_used.json", "_SUCCESS"))
+    del config["training_data_sha256"]
+    body = json.dumps(config).encode()
+    marker["files"]["config_used.json"] = FileEntry.of(body).model_dump()
+    store.put(f"{prefix}config_used.json", body)
+    store.put(f"{prefix}_SUCCESS", json.dumps(marker).encode())
+    found = only(trained)[Family.RIDGE]
+    assert found.verdict is Verdict.IMPOSSIBLE
+    uri = store.uri(f"{prefix}config_used.json")
+    assert found.detail == f"expected recorded digests of the training data of ridge, got none, in {uri}"
 
 
 def test_filtered_metadata_that_was_altered_cannot_be_rebuilt(trained, store):
@@ -300,3 +336,29 @@ def test_folder_with_content_is_never_written_to(finished, tmp_path, is_file):
         rebuild(finished.store, finished.settings, finished.id, output=standing if is_file else tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert standing.read_text() == "precious"
+
+
+@pytest.mark.parametrize("below", ["below", "below/and/deeper", "/proc/below"])
+def test_folder_that_cannot_be_made_is_told_before_anything_is_read(finished, tmp_path, monkeypatch, below):
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.setattr(VectorTable, "read", None)
+    folder = tmp_path / "file" / below
+    with pytest.raises(ConfigError, match=rf"expected a new or empty folder for the matrices, got {folder}: .*Errno"):
+        rebuild(finished.store, finished.settings, finished.id, output=folder)
+
+
+def test_folder_that_cannot_be_written_to_is_told_before_anything_is_read(finished, monkeypatch):
+    empty = Path(f"/proc/{os.getpid()}")  # not even root may make a file here
+    monkeypatch.setattr(VectorTable, "read", None)
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(()))  # so it is taken for empty
+    with pytest.raises(ConfigError, match=rf"expected a new or empty folder for the matrices, got {empty}: .*Errno"):
+        rebuild(finished.store, finished.settings, finished.id, output=empty)
+
+
+def test_disk_that_is_full_is_told(finished, tmp_path, monkeypatch):
+    def full(file, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(ConfigError, match=rf"expected room for the matrices, got none in {tmp_path}/.*No space left"):
+        rebuild(finished.store, finished.settings, finished.id, output=tmp_path)

@@ -152,7 +152,7 @@ def _recorded(context: StepContext, strategy: Strategy, horizon: Horizon, family
 
     def check(body: bytes, where: str) -> DataSha256:
         if entry is None or not entry.matches(body):
-            raise DataError(f"expected the file its _SUCCESS names, got another, at {where}")
+            raise DataError(f"expected the file its _SUCCESS names, got another, in {where}")
         digests = parse_document(ConfigUsed, body, where).training_data_sha256
         if family not in digests:
             others = ", ".join(digests) or "none"

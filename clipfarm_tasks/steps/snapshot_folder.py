@@ -73,7 +73,7 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
 
 def _named(entry: FileEntry, body: bytes, where: str) -> bytes:
     if not entry.matches(body):
-        raise DataError(f"expected the file its _SUCCESS names, got another, at {where}")
+        raise DataError(f"expected the file its _SUCCESS names, got another, in {where}")
     return body
 
 

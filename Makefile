@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo up test lint types format lock clean
+.PHONY: help install demo up test bench lint types format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,11 +40,14 @@ up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
 test: $(STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+bench: $(STAMP) ## Measure the data path (minutes), print the table, write bench/results/<date>.json
+	@$(BIN)/python -m bench
+
 lint: $(STAMP) ## Check code and formatting
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 
-types: $(STAMP) ## Check the package's types
+types: $(STAMP) ## Check the types of the package and the benchmark
 	@$(BIN)/mypy
 
 format: $(STAMP) ## Format, and fix what ruff can

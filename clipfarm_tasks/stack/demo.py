@@ -25,7 +25,7 @@ DAG_ID = "clipfarm_training"
 BUCKET = "clipfarm-demo"
 _DAG_WITHIN_S = 60.0
 _POLL_S = 1.0
-_OVERRIDES = {
+OVERRIDES = {
     # Unpausing would otherwise start today's scheduled run beside the one the demo watches.
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     # The DAG file does not change while the demo runs; parsing it again takes time from the tasks.
@@ -51,7 +51,7 @@ def demo(folder: Path, console: Console, videos: int, time_limit_s: float) -> No
         store = store_of(s3)
         write_sample_of(store, videos, console)
         console.print("Starting Airflow ...", highlight=False)
-        with AirflowServer(folder / "airflow", s3.environment(), overrides=_OVERRIDES) as airflow:
+        with AirflowServer(folder / "airflow", s3.environment(), overrides=OVERRIDES) as airflow:
             console.print(f"Airflow at {airflow.url}, user admin, password {airflow.password()}", highlight=False)
             with airflow.client() as client:
                 run_id = _train(client, console, airflow.require_running, time_limit_s)

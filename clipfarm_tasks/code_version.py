@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -26,10 +27,17 @@ def code_version() -> CodeVersion:
 
 def source_sha256() -> str:
     """sha256 (hex) over the path and content of every module of the package: equal digests, equal code."""
+    stats = ((path, path.stat()) for path in sorted(_PACKAGE.rglob("*.py")))
+    return _digest(_PACKAGE, tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+
+
+@lru_cache(maxsize=1)
+def _digest(root: Path, modules: tuple[tuple[Path, int, int], ...]) -> str:
+    """Digest of the modules (path, time of change in ns, bytes): read again only when one of them was written."""
     digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path, _, _ in modules:
         body = path.read_bytes()
-        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {len(body)}\n".encode())
+        digest.update(f"{path.relative_to(root).as_posix()} {len(body)}\n".encode())
         digest.update(body)
     return digest.hexdigest()
 

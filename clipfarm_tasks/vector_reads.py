@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 Allocate = Callable[[str, tuple[int, int]], F32]
 
-_BATCH_ROWS = 512
-_READ_AHEAD_BYTES = 16 * 2**20  # Lance's default is 2 GiB
+_BATCH_ROWS = 256
+_READ_AHEAD_BYTES = 4 * 2**20  # Lance's default is 2 GiB
 # A row that is looked up alone costs as much as fifteen that are read in passing (measured at 768 columns).
 _ALONE = 16
 
@@ -85,7 +85,7 @@ def _scan(dataset: lance.LanceDataset, columns: Sequence[str], number: int) -> I
         fragments=fragments,
         with_row_address=True,
         batch_size=_BATCH_ROWS,
-        batch_readahead=2,
+        batch_readahead=1,
         io_buffer_size=_READ_AHEAD_BYTES,
     )
     yield from scanner.to_batches()

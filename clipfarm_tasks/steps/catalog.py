@@ -11,6 +11,7 @@ from clipfarm_tasks.code_version import source_sha256
 from clipfarm_tasks.config import Frozen, Settings
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.memory import give_back
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.storage import Store
 
@@ -67,6 +68,7 @@ def execute(
     chosen = {"strategy": strategy, "horizon": horizon, "family": family}
     record = _function(name)(context, **{key: value for key, value in chosen.items() if value is not None})
     store.put(keys.run_record(run_id, task), record.model_dump_json(indent=1).encode())
+    give_back()
     log.info("%s: done in %.1f s: %s", task, time.perf_counter() - start, record.model_dump_json())
     return record
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks.data.quarantine import Quarantined, Reason
 from clipfarm_tasks.errors import DataError, TransientError
-from clipfarm_tasks.memory import give_back
 from clipfarm_tasks.row_spool import row_spool
 from clipfarm_tasks.storage import ObjectInfo, Store
 from clipfarm_tasks.vector_tables import KEY, VectorTable, vector_widths
@@ -179,7 +178,6 @@ def _merge(table: VectorTable, source: Source, new: pa.Table, held: Held) -> Sou
         table.merge(spool)
     fetched = pa.Table.from_batches(read)
     others = source.wanted.filter(pc.invert(pc.is_in(source.wanted[KEY], value_set=fetched[KEY])))
-    give_back()
     return replace(source, wanted=pa.concat_tables([others, fetched]).sort_by(KEY))
 
 

@@ -1,9 +1,10 @@
 """The fused manifest: one row per video of a strategy, the latest one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -29,6 +30,9 @@ COLUMNS = (
 )
 _TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 _NUMBERS = ("shard_idx", "fused_dim", "text_present")
+RESOLVED = pa.schema(
+    {name: pa.int64() if name in _NUMBERS else pa.string() for name in COLUMNS if name != "fusion_strategy"}
+)
 
 
 @dataclass(frozen=True)
@@ -36,105 +40,137 @@ class ResolvedManifest:
     """The rows a run works on.
 
     Attributes:
-        frame: sorted by video_id: video_id, captured_at (UTC text or None), source_hash, fused_key, shard_idx (int64,
-            not checked against the shard), fused_dim (int64), video_emb_key, audio_emb_key, text_emb_key (object, None
-            where absent), text_present (int64, 0 or 1).
+        table: sorted by video_id: video_id, captured_at (UTC text), source_hash, fused_key, shard_idx (int64, not
+            checked against the shard), fused_dim (int64), video_emb_key, audio_emb_key, text_emb_key, text_present
+            (int64, 0 or 1); texts are strings, null where absent.
         dropped: rows left out, by reason; a row counts under the first reason that applies to it.
     """
 
-    frame: pd.DataFrame
+    table: pa.Table
     dropped: dict[str, int]
 
 
-def read_manifest(body: bytes, where: str) -> pa.Table:
-    """Read the needed columns of a manifest.
+class ManifestFile:
+    """The needed columns of a fused manifest; one of them is in memory at a time."""
 
-    Raises:
-        DataError: not Parquet, or a needed column is missing; names the object and the columns.
-    """
-    try:
-        file = pq.ParquetFile(pa.BufferReader(body))
-        _check_columns(file.schema_arrow.names, where)
-        return file.read(columns=list(COLUMNS))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"expected a Parquet file, got {len(body)} bytes: {str(error).strip()}, in {where}") from error
+    def __init__(self, body: bytes, where: str) -> None:
+        """Open a manifest.
+
+        Args:
+            body: its content, Parquet; texts and numbers in any type.
+            where: the object, for messages.
+
+        Raises:
+            DataError: not Parquet, or a needed column is missing; names the object and the columns.
+        """
+        self.where = where
+        self._bytes = len(body)
+        with self._parquet_only():
+            self._parquet = pq.ParquetFile(pa.BufferReader(body))
+        present = self._parquet.schema_arrow.names
+        missing = [name for name in COLUMNS if name not in present]
+        if missing:
+            raise DataError(
+                f"expected the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}, in {where}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file, of all strategies."""
+        return int(self._parquet.metadata.num_rows)
+
+    def column(self, name: str) -> pa.Array:
+        """(N,) cells of a column, in file order.
+
+        Raises:
+            DataError: its bytes are damaged.
+        """
+        with self._parquet_only():
+            return self._parquet.read(columns=[name], use_threads=False)[name].combine_chunks()
+
+    @contextmanager
+    def _parquet_only(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            problem = " ".join(str(error).split())
+            raise DataError(f"expected a Parquet file, got {self._bytes} bytes: {problem}, in {self.where}") from error
 
 
-def resolve_manifest(table: pa.Table, strategy: Strategy, where: str) -> ResolvedManifest:
+def resolve_manifest(file: ManifestFile, strategy: Strategy) -> ResolvedManifest:
     """Keep the latest row of each video; among equal or unreadable capture times the last in file order.
 
     The latest row decides: if it has no fused_key, or no usable shard_idx or fused_dim, the video is dropped. A row
     without a text_emb_key has no text, whatever ``text_present`` says; an unreadable ``text_present`` follows the key.
 
     Args:
-        table: the columns of `COLUMNS`, texts and numbers in any Arrow type.
+        file: the manifest.
         strategy: which rows to keep.
-        where: the object, for messages.
 
     Raises:
-        DataError: a column is missing, no row of the strategy, or none of them usable.
+        DataError: a column is damaged, no row of the strategy, or none of them usable.
     """
-    _check_columns(table.column_names, where)
-    strategies = parse_text(table["fusion_strategy"])
-    rows = table.filter(pc.equal(strategies, str(strategy)))
-    if not rows.num_rows:
+    strategies = parse_text(file.column("fusion_strategy"))
+    rows = pc.indices_nonzero(pc.equal(strategies, str(strategy)))
+    if not len(rows):
         found = sorted(str(name) for name in strategies.unique().to_pylist())
-        raise DataError(f"expected rows with fusion_strategy = {strategy}, got strategies {found}, in {where}")
-    texts = {name: _texts(rows[name]) for name in COLUMNS if name not in _NUMBERS}
-    numbers = {name: _numbers(rows[name]) for name in _NUMBERS}
-    times = parse_times(pa.array(texts["captured_at"], pa.string()))
-    named = pd.notna(texts["video_id"])
-    dropped = {"other_strategy": table.num_rows - rows.num_rows, "missing_video_id": int((~named).sum())}
+        raise DataError(f"expected rows with fusion_strategy = {strategy}, got strategies {found}, in {file.where}")
+    video_ids = _texts(file, "video_id", rows)
+    named = rows.filter(pc.is_valid(video_ids))
+    times = parse_times(_texts(file, "captured_at", named))
+    latest = latest_rows(video_ids.drop_null(), times)
+    dropped = {
+        "other_strategy": file.rows - len(rows),
+        "missing_video_id": len(rows) - len(named),
+        "superseded_capture": len(named) - len(latest),
+    }
 
-    row_of = np.flatnonzero(named)
-    latest = row_of[latest_rows(texts["video_id"][row_of], times[row_of])]
-    dropped["superseded_capture"] = len(row_of) - len(latest)
+    rows, times = named.take(latest), times[latest]
+    numbers = {name: _numbers(file, name, rows) for name in _NUMBERS}
+    kept = np.ones(len(rows), np.bool_)
     for reason, usable in (
-        ("missing_fused_key", pd.notna(texts["fused_key"])),
+        ("missing_fused_key", _is_present(_texts(file, "fused_key", rows))),
         ("unusable_shard_idx", _is_whole(numbers["shard_idx"])),
         ("unusable_fused_dim", _is_whole(numbers["fused_dim"]) & (numbers["fused_dim"] >= 1)),
     ):
-        kept = latest[usable[latest]]
-        dropped[reason] = len(latest) - len(kept)
-        latest = kept
+        dropped[reason] = int((kept & ~usable).sum())
+        kept &= usable
     counts = {reason: count for reason, count in dropped.items() if count}
-    if not len(latest):
-        raise DataError(f"expected usable rows of {strategy}, got none (dropped: {counts}), in {where}")
+    if not kept.any():
+        raise DataError(f"expected usable rows of {strategy}, got none (dropped: {counts}), in {file.where}")
 
-    declared = numbers["text_present"]
-    texts["captured_at"] = time_text(times)
-    columns = {name: pd.Series(values[latest], dtype=object) for name, values in texts.items()}
-    columns |= {name: pd.Series(numbers[name][latest].astype(np.int64)) for name in ("shard_idx", "fused_dim")}
-    present = pd.notna(texts["text_emb_key"]) & (np.isnan(declared) | (declared > 0))
-    columns["text_present"] = pd.Series(present[latest].astype(np.int64))
-    return ResolvedManifest(
-        pd.DataFrame({name: columns[name] for name in COLUMNS if name != "fusion_strategy"}), counts
-    )
-
-
-def _check_columns(names: list[str], where: str) -> None:
-    missing = [name for name in COLUMNS if name not in names]
-    if missing:
-        raise DataError(f"expected the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}, in {where}")
+    rows = rows.filter(kept)
+    columns = {name: _texts(file, name, rows) for name in RESOLVED.names if name not in ("captured_at", *_NUMBERS)}
+    columns["captured_at"] = time_text(times[kept])
+    columns |= {name: numbers[name][kept].astype(np.int64) for name in ("shard_idx", "fused_dim")}
+    declared = numbers["text_present"][kept]
+    present = _is_present(columns["text_emb_key"]) & (np.isnan(declared) | (declared > 0))
+    columns["text_present"] = present.astype(np.int64)
+    return ResolvedManifest(pa.table(columns, schema=RESOLVED), counts)
 
 
-def _plain(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cells of any type as text: null where empty."""
+def _texts(file: ManifestFile, name: str, rows: pa.Array) -> pa.Array:
+    """(M,) string, null where empty or not UTF-8: these rows of a column."""
+    texts = _plain(file, name, rows)
+    return pc.if_else(pc.equal(texts, UNDECODABLE), None, texts)
+
+
+def _numbers(file: ManifestFile, name: str, rows: pa.Array) -> NDArray[np.float64]:
+    """(M,) numbers, NaN where empty or unreadable: these rows of a column."""
+    return np.asarray(parse_numbers(_plain(file, name, rows), words=True).to_numpy(zero_copy_only=False), np.float64)
+
+
+def _plain(file: ManifestFile, name: str, rows: pa.Array) -> pa.Array:
+    """(M,) cells of any type as text, null where empty: these rows of a column."""
+    cells = file.column(name).take(rows)
     if pa.types.is_dictionary(cells.type):
         cells = pc.cast(cells, cells.type.value_type)
     return parse_text(cells if cells.type in _TEXT_TYPES else pc.cast(cells, pa.string()))
 
 
-def _texts(cells: pa.ChunkedArray) -> NDArray[np.object_]:
-    """(N,) text, None where empty or not UTF-8."""
-    texts = np.array(_plain(cells).to_pylist(), dtype=object)
-    texts[texts == UNDECODABLE] = None
-    return texts
-
-
-def _numbers(cells: pa.ChunkedArray) -> NDArray[np.float64]:
-    """(N,) numbers, NaN where empty or unreadable."""
-    return np.asarray(parse_numbers(_plain(cells), words=True).to_numpy(zero_copy_only=False), np.float64)
+def _is_present(cells: pa.Array) -> NDArray[np.bool_]:
+    present: NDArray[np.bool_] = cells.is_valid().to_numpy(zero_copy_only=False)
+    return present
 
 
 def _is_whole(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:

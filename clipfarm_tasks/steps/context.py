@@ -1,4 +1,4 @@
-"""What every step works with: the store, the run's config, and the run's working set as frames and records."""
+"""What every step works with: the store, the run's config, and the run's working set as tables and records."""
 
 import hashlib
 import io
@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Frozen, RunConfig, RunParams, Settings
@@ -104,6 +106,12 @@ class StepContext:
         """Write a frame as Parquet; returns its sha256 (hex)."""
         return self.put_bytes(key, parquet_bytes(frame))
 
+    def put_table(self, key: str, table: pa.Table) -> str:
+        """Write a table as Parquet; returns its sha256 (hex)."""
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        return self.put_bytes(key, buffer.getvalue())
+
     def put_bytes(self, key: str, body: bytes) -> str:
         """Write bytes; returns their sha256 (hex)."""
         self.store.put(key, body)
@@ -112,6 +120,10 @@ class StepContext:
     def frame(self, key: str, sha256: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read these columns (all, if None) of a Parquet frame of the working set; see `bytes`."""
         return pd.read_parquet(io.BytesIO(self.bytes(key, sha256)), columns=columns)
+
+    def table(self, key: str, sha256: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read these columns (all, if None) of a Parquet table of the working set; see `bytes`."""
+        return pq.read_table(pa.BufferReader(self.bytes(key, sha256)), columns=columns)
 
     def bytes(self, key: str, sha256: str) -> bytes:
         """Read an object of the working set, exactly as its record describes it.

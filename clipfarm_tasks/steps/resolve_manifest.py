@@ -2,7 +2,7 @@
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord
-from clipfarm_tasks.data.manifest import read_manifest
+from clipfarm_tasks.data.manifest import ManifestFile
 from clipfarm_tasks.data.manifest import resolve_manifest as latest_rows
 from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Strategy
@@ -24,14 +24,12 @@ def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord
             f"expected the fused manifest of strategy {strategy} at {where}, got no object when the run was resolved: "
             "once upstream has written it, start a new run or clear this one from resolve_run"
         )
-    resolved = latest_rows(
-        read_manifest(context.store.get(pinned.key, pinned.etag, pinned.size), where), strategy, where
-    )
+    resolved = latest_rows(ManifestFile(context.store.get(pinned.key, pinned.etag, pinned.size), where), strategy)
     key = keys.resolved_manifest(context.run_id, strategy)
     return ManifestRecord(
         strategy=strategy,
         key=key,
-        rows=len(resolved.frame),
-        sha256=context.put_frame(key, resolved.frame),
+        rows=resolved.table.num_rows,
+        sha256=context.put_table(key, resolved.table),
         dropped=resolved.dropped,
     )

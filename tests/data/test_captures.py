@@ -1,5 +1,7 @@
 """Capture times, and the latest row of a video."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,14 +14,71 @@ def test_what_is_no_iso_time_is_missing_and_the_clock_is_never_read(text):
     assert np.isnat(parse_times(pa.array([text], pa.string()))).all()
 
 
+OFFSET = [
+    "2026-03-01T00:00:00Z",
+    "2026-03-01T09:30:00.5+09:30",
+    "2026-03-01 00:00:00-0330",
+    "1600-02-29T23:59:59.999999+00:00",
+    "1969-12-31T23:59:59.999999Z",
+    "9999-12-31T23:59Z",
+]
+BARE = ["2026-03-01", "2026-03-01T12", "2026-03-01 12:30:00", "20260301"]
+
+
+@pytest.mark.parametrize("texts", [OFFSET, BARE, OFFSET + BARE], ids=["offset", "bare", "both"])
+def test_times_are_those_of_the_standard_library(texts):
+    read = [datetime.fromisoformat(text) for text in texts]
+    expected = [
+        (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).replace(tzinfo=None) for time in read
+    ]
+    times = parse_times(pa.array(texts))
+    assert times.dtype == "datetime64[us]"
+    assert times.tolist() == expected
+
+
+def test_a_time_does_not_depend_on_the_cells_around_it():
+    texts = [
+        *OFFSET,
+        *BARE,
+        None,
+        "now",
+        "2026-03-01T00:00:00.123456789Z",
+        "1960-01-01T00:00:00.1234567",
+        "2026-02-30T00:00Z",
+    ]
+    alone = np.concatenate([parse_times(pa.array([text], pa.string())) for text in texts])
+    np.testing.assert_array_equal(parse_times(pa.array(texts)), alone)
+    assert np.isnat(alone).sum() == 3
+
+
 def test_time_text_sorts_as_time():
     texts = pa.array(["2026-03-01T00:00:00Z", "2026-03-01T00:00:00.5Z", "2026-02-28T23:00:00-02:00", None])
     times = parse_times(texts)
     written = time_text(times)
-    assert written[3] is None
-    assert sorted(written[:3]) == written[np.argsort(times[:3])].tolist()
-    assert (parse_times(pa.array(written, pa.string()))[:3] == times[:3]).all()
+    assert written.null_count == 1
+    assert written[:3].take(np.argsort(times[:3])).to_pylist() == sorted(written[:3].to_pylist())
+    np.testing.assert_array_equal(parse_times(written), times)
+
+
+def test_time_text_is_that_of_numpy():
+    rng = np.random.default_rng(3)
+    times = rng.integers(-(2**55), 2**55, 1000).astype("datetime64[us]")
+    assert time_text(times).to_pylist() == np.datetime_as_string(times, unit="us", timezone="UTC").tolist()
+
+
+def test_latest_rows_are_those_of_a_walk_through_the_file():
+    rng = np.random.default_rng(5)
+    ids = rng.choice(["a", "B", "b", "\u00e9", "\uffff", "\U0001f600"], 200)
+    for several in (1, 3, 1000):
+        times = rng.integers(0, several, len(ids)).astype("datetime64[us]")
+        times[rng.random(len(ids)) < 0.4] = "NaT"
+        walked = {}
+        for row, (video, time) in enumerate(zip(ids, times, strict=True)):
+            best = walked.get(video)
+            if best is None or np.isnat(times[best]) or time >= times[best]:
+                walked[video] = row
+        assert latest_rows(pa.array(ids), times).tolist() == [walked[video] for video in sorted(walked)]
 
 
 def test_latest_rows_of_nothing():
-    assert latest_rows(np.array([], dtype=object), np.array([], dtype="datetime64[us]")).size == 0
+    assert latest_rows(pa.array([], pa.string()), np.array([], dtype="datetime64[us]")).size == 0

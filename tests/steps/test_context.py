@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from clipfarm_tasks import keys
@@ -52,12 +53,23 @@ def test_a_frame_comes_back_as_it_was_written(context):
     pd.testing.assert_frame_equal(context.frame("frame.parquet", sha256), frame)
 
 
+def test_a_table_comes_back_as_it_was_written(context):
+    table = pa.table({"video_id": ["b", "a"], "n": [1, 2], "text_emb_key": pa.array([None, None], pa.string())})
+    sha256 = context.put_table("table.parquet", table)
+    assert sha256 == hashlib.sha256(context.store.get("table.parquet")).hexdigest()
+    assert context.table("table.parquet", sha256).equals(table)
+    assert context.table("table.parquet", sha256, ["n", "video_id"]).equals(table.select(["n", "video_id"]))
+    pd.testing.assert_frame_equal(context.frame("table.parquet", sha256), table.to_pandas())
+
+
 def test_a_frame_other_than_recorded_is_refused(context):
     recorded = context.put_frame("frame.parquet", pd.DataFrame({"x": [1]}))
     actual = context.put_frame("frame.parquet", pd.DataFrame({"x": [2]}))
     uri = context.store.uri("frame.parquet")
     with pytest.raises(DataError, match=rf"expected sha256 {recorded}, got {actual}, in {uri}: clear the task again"):
         context.frame("frame.parquet", recorded)
+    with pytest.raises(DataError, match=rf"expected sha256 {recorded}, got {actual}, in {uri}: clear the task again"):
+        context.table("frame.parquet", recorded)
 
 
 def test_a_frame_that_is_gone_is_a_missing_object(context):

@@ -20,6 +20,7 @@ def test_latest_row_of_each_video_wins(upstream, run):
     assert frame["video_id"].tolist() == upstream.ids
     assert frame["fused_key"].tolist() == manifest["fused_key"].tolist()
     assert frame["text_present"].tolist() == upstream.present.astype(int).tolist()
+    assert run.context.table(record.key, record.sha256).to_pandas().equals(frame)
 
 
 def test_missing_manifest_names_the_key_and_lets_others_go_on(upstream, run):

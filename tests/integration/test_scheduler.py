@@ -1,13 +1,10 @@
-"""The DAG under the real scheduler, on a real bucket, over Airflow's REST API: a good night and a bad night."""
+"""The DAGs under the real scheduler, on a real bucket, over Airflow's REST API: a good night, a bad one, a Sunday."""
 
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
-import time
-from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -16,14 +13,15 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.config import RunConfig, RunParams, Settings
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.graph import tasks_of
-from clipfarm_tasks.stack.airflow_client import FINISHED_RUN
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from clipfarm_tasks.stack.errors import StackError
-from clipfarm_tasks.stack.task_failure import explain
+from tests.integration.aged_tables import VECTORS, AgedTables, pinned_by_splits
+from tests.integration.scheduler_api import RUN_WITHIN_S, Scheduled
 
 pytestmark = pytest.mark.integration
 
 DAG_ID = "clipfarm_training"
+MAINTENANCE = "clipfarm_maintenance"
 BUCKET = "scheduled"
 CODE = "scheduled-code"
 OVERRIDES = {
@@ -39,85 +37,6 @@ LOST = "resolve_manifest_max_pool"
 REUSED = "concat_7d.train_ridge"
 DAY = Horizon(7)
 FULL_JOBS = [(strategy, DAY, family) for strategy in Strategy for family in Family]
-RUN_WITHIN_S = 180
-
-
-class Scheduled:
-    """A running Airflow on a bucket: starts runs, waits for their end, tells what became of their tasks."""
-
-    def __init__(self, airflow, client, s3):
-        self.airflow, self.client, self.s3 = airflow, client, s3
-        self.s3_client = s3.client()
-
-    def trigger(self, params):
-        return self.wait(self.client.trigger(DAG_ID, params))
-
-    def clear(self, run, task, *, downstream):
-        """What the button does."""
-        self.client._json(
-            "POST",
-            f"/api/v2/dags/{DAG_ID}/clearTaskInstances",
-            json={
-                "dry_run": False,
-                "dag_run_id": run,
-                "task_ids": [task],
-                "include_downstream": downstream,
-                "only_failed": False,
-                "reset_dag_runs": True,
-            },
-        )
-        return self.wait(run)
-
-    def wait(self, run):
-        deadline = time.monotonic() + RUN_WITHIN_S
-        while self.client.run_state(DAG_ID, run) not in FINISHED_RUN:
-            self.airflow.require_running()
-            assert time.monotonic() < deadline, f"{run}: {self.tasks(run)}"
-            time.sleep(0.5)
-        return run
-
-    def report(self, run):
-        """Airflow's own description of a run."""
-        return self.client._json("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{quote(run, safe='')}")
-
-    def tasks(self, run):
-        return {task.task_id: task for task in self.client.tasks(DAG_ID, run)}
-
-    def states(self, run):
-        return {name: task.state for name, task in self.tasks(run).items()}
-
-    def tries(self, run):
-        return {name: task.try_number for name, task in self.tasks(run).items()}
-
-    def returned(self, run, task):
-        return self.client.returned(DAG_ID, run, task)
-
-    def pipeline_run(self, run):
-        """The run's id in the bucket."""
-        return self.returned(run, "resolve_run")["run_id"]
-
-    def failure(self, run, task, try_number=1):
-        """What the log of a failed try says."""
-        return explain(self.client.log(DAG_ID, run, task, try_number))
-
-    def read(self, key):
-        return self.s3_client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
-
-    def read_json(self, key):
-        return json.loads(self.read(key))
-
-    def objects(self, prefix):
-        """(ETag, time of writing) by key."""
-        pages = self.s3_client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
-        found = [item for page in pages for item in page.get("Contents", [])]
-        return {item["Key"]: (item["ETag"], item["LastModified"]) for item in found}
-
-    def comparison(self, pipeline_run):
-        return self.read_json(f"{keys.comparison(pipeline_run)}metrics_comparison.json")
-
-    def predictions(self, pipeline_run, strategy, horizon, family, part):
-        folder = keys.job_snapshot(pipeline_run, family, strategy, horizon)
-        return pd.read_parquet(io.BytesIO(self.read(f"{folder}predictions/{part}.parquet")))
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +46,13 @@ def scheduled(s3_server, s3_session, tmp_path_factory):
 
     s3_server.client().create_bucket(Bucket=BUCKET)
     environment = s3_server.environment() | {"CLIPFARM_BUCKET": BUCKET}
-    write_sample(open_store(Settings.from_environment(environment), s3_session), videos=80, width=16)
+    store = open_store(Settings.from_environment(environment), s3_session)
+    write_sample(store, videos=80, width=16)
     with (
         AirflowServer(tmp_path_factory.mktemp("airflow"), environment, overrides=OVERRIDES) as airflow,
         airflow.client() as client,
     ):
-        client.wait_for_dag(DAG_ID, 60)
-        client.unpause(DAG_ID)
-        yield Scheduled(airflow, client, s3_server)
+        yield Scheduled(airflow, client, s3_server, store, DAG_ID)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +103,30 @@ def healed(scheduled, red_box):
 @pytest.fixture(scope="module")
 def refused(scheduled):
     return scheduled.trigger(WRONG)
+
+
+@pytest.fixture(scope="module")
+def maintenance(scheduled):
+    return scheduled.other(MAINTENANCE)
+
+
+@pytest.fixture(scope="module")
+def aged(scheduled, full):
+    """The tables the runs above have filled, superseded twice, all of it two days ago."""
+    return AgedTables(scheduled.store)
+
+
+@pytest.fixture(scope="module")
+def dry(maintenance, aged):
+    """(run, whether anything in the tables changed) of a maintenance that only counts."""
+    before = maintenance.objects(VECTORS)
+    run = maintenance.trigger({"keep_days": 1, "dry_run": True})
+    return run, maintenance.objects(VECTORS) != before
+
+
+@pytest.fixture(scope="module")
+def maintained(maintenance, aged, dry):
+    return maintenance.trigger({"keep_days": 1, "dry_run": False})
 
 
 def test_the_run_succeeds_and_does_what_it_was_asked(scheduled, full):
@@ -355,3 +297,47 @@ def test_wrong_params_are_refused_with_all_problems_at_once(scheduled, refused):
 def test_a_value_the_form_can_check_starts_no_run(scheduled, name, value):
     with pytest.raises(StackError, match=f"got HTTP 400 .*Invalid input for param {name}"):
         scheduled.client.trigger(DAG_ID, {name: value})
+
+
+def test_maintenance_tells_what_the_runs_pin_and_a_dry_one_changes_nothing(scheduled, full, maintenance, aged, dry):
+    run, changed = dry
+    assert maintenance.states(run) == {"maintain": "success"}
+    assert maintenance.tries(run) == {"maintain": 1}
+    assert not changed
+    record = maintenance.returned(run, "maintain")
+    assert record["params"] == {"keep_days": 1, "dry_run": True}
+    runs, pins = pinned_by_splits(scheduled.store)
+    assert scheduled.pipeline_run(full) in runs
+    assert record["runs"] == len(runs)
+    assert record["tables"].keys() == pins.keys() == aged.tables.keys()
+    for name, table in record["tables"].items():
+        assert (table["versions_pinned"], table["pins_lost"]) == (len(pins[name]), 0)
+        assert table["versions_dropped"] == len(aged.superseded(name) - pins[name]) > 0
+        assert table["fragments_removed"] > table["fragments_added"] == 1
+
+
+def test_maintenance_drops_what_the_dry_one_counted_and_no_version_that_a_split_pins(
+    scheduled, maintenance, aged, dry, maintained
+):
+    assert maintenance.states(maintained) == {"maintain": "success"}
+    assert maintenance.tries(maintained) == {"maintain": 1}
+    record, counted = (maintenance.returned(run, "maintain") for run in (maintained, dry[0]))
+    assert record["params"] == {"keep_days": 1, "dry_run": False}
+    assert record["runs"] == counted["runs"]
+    _, pins = pinned_by_splits(scheduled.store)
+    for name, table in aged.tables.items():
+        done = record["tables"][name]
+        assert done.pop("bytes_freed") > 0
+        assert done == {field: counted["tables"][name][field] for field in done}
+        left = aged.versions(name)
+        assert pins[name] <= left
+        assert aged.superseded(name) & left == pins[name] - {aged.newest(name)}
+        assert {tag["version"] for tag in table.open(None).tags.list().values()} == pins[name]
+        for version in pins[name]:
+            assert aged.content(name, version) == aged.before[name][version] != {}
+            assert aged.content(name, None) == aged.before[name][aged.newest(name)]
+
+
+def test_maintenance_that_would_keep_nothing_of_today_is_refused(maintenance):
+    with pytest.raises(StackError, match="got HTTP 400 .*Invalid input for param keep_days: .*0 is less than .* of 1"):
+        maintenance.client.trigger(MAINTENANCE, {"keep_days": 0})

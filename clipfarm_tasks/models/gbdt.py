@@ -45,6 +45,7 @@ class GbdtFamily:
         Raises:
             ConfigError: the device asked for does not exist.
             DataError: ``fused`` or a metadata column is missing, or a target is not that of its rows.
+            TransientError: the device is out of memory.
         """
         check_target(train, train_target, "train")
         check_target(val, val_target, "validation")
@@ -85,7 +86,7 @@ class GbdtFamily:
             "log_cols": list(log_cols),
         }
         recipe = asdict(RECIPE)
-        recipe["projector"]["hidden"] = list(RECIPE.projector.hidden)
+        recipe["projector"] |= {"hidden": list(RECIPE.projector.hidden), "batch_size": trained.batch_size}
         return FitReport({CURVE: trained.curve}, {**recipe, **found}, resolve_device(options.device).type)
 
     def predict(self, rows: ModelInputs) -> F32:

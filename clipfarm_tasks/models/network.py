@@ -1,55 +1,102 @@
 """From arrays to a trained network and to plain files: what the neural families and the gbdt projector share."""
 
+import logging
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from clipfarm_tasks.errors import TransientError
 from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.device import resolve_device
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.layers import start_at
-from clipfarm_tasks.models.rows import Labelled, rows_on
+from clipfarm_tasks.models.rows import HostRows, Labelled, Rows, rows_on
 from clipfarm_tasks.models.seeds import seed_torch
 from clipfarm_tasks.models.training_loop import Trained, train
 
-
-def begin_fit(options: FitOptions) -> None:
-    """Seed everything and limit torch's CPU threads; comes before a module is built, whose weights start at random."""
-    seed_torch(options.seed)
-    torch.set_num_threads(options.threads)
+log = logging.getLogger(__name__)
+_Net = TypeVar("_Net", bound=nn.Module)
+_Parts = tuple[Labelled, ...]
 
 
 def fit_network(
-    model: nn.Module,
-    output: nn.Module,
+    build: Callable[[], _Net],
+    output: Callable[[_Net], nn.Module],
     train_rows: Labelled,
     val_rows: Labelled,
     recipe: NeuralPreset,
     options: FitOptions,
-) -> Trained:
-    """Train a freshly built ``model`` on the device of ``options``, then bring it back to the CPU.
+) -> tuple[_Net, Trained]:
+    """Build a network and train it on the device of ``options``; it comes back on the CPU.
 
     A fitted model always predicts on the CPU: the predictions of a fit and those of its file, loaded anywhere, are then
     the same numbers.
 
+    A device out of memory costs one more attempt, from the seed on, with half the batch and the rows on the host: they,
+    not the batch, are most of what a fit keeps on a GPU. Its result is that of a recipe with half the batch.
+
     Args:
-        model: maps the arrays of B rows to (B,) predictions.
-        output: its last layer, or the Sequential that ends in it.
+        build: makes the module, which maps the arrays of B rows to (B,) predictions, with weights from torch's
+            generator.
+        output: of a module its last layer, or the Sequential that ends in it.
         train_rows: rows to learn from.
         val_rows: rows that only select the epoch.
         recipe: the family's preset.
-        options: device, seed, epochs and patience.
+        options: device, seed, threads, epochs and patience.
 
     Raises:
         ConfigError: the device asked for does not exist.
         DataError: the validation loss is not finite.
+        TransientError: the device was out of memory both times.
     """
     device = resolve_device(options.device)
-    start_at(output, float(np.mean(train_rows.target, dtype=np.float64)))
-    train_part, val_part = rows_on(device, (train_rows, val_rows))
+    parts = (train_rows, val_rows)
+    try:
+        return _attempt(build, output, rows_on, parts, recipe, options)
+    except torch.OutOfMemoryError as error:
+        said = str(error)
+    # Not in the except clause: while an error is handled, its traceback keeps every tensor of the attempt alive.
+    torch.cuda.empty_cache()
+    halved = replace(recipe, batch_size=max(1, recipe.batch_size // 2))
+    log.warning(
+        "%s is out of memory with batches of %d rows; starting over with %d and all rows on the host: %s",
+        device,
+        recipe.batch_size,
+        halved.batch_size,
+        said,
+    )
+    try:
+        return _attempt(build, output, _rows_on_host, parts, halved, options)
+    except torch.OutOfMemoryError as error:
+        said = str(error)
+    torch.cuda.empty_cache()
+    raise TransientError(
+        f"expected the job to fit into the memory of {device}, got out of memory with batches of {recipe.batch_size} "
+        f"and of {halved.batch_size} rows: end what else uses the device, take one with more memory, or use "
+        f"device=cpu; torch says: {said}"
+    )
+
+
+def _attempt(
+    build: Callable[[], _Net],
+    output: Callable[[_Net], nn.Module],
+    place: Callable[[torch.device, _Parts], tuple[Rows, ...]],
+    parts: _Parts,
+    recipe: NeuralPreset,
+    options: FitOptions,
+) -> tuple[_Net, Trained]:
+    """One fit from the seed on; nothing that it puts on the device outlives it, should it fail."""
+    device = resolve_device(options.device)
+    seed_torch(options.seed)
+    torch.set_num_threads(options.threads)
+    model = build()
+    start_at(output(model), float(np.mean(parts[0].target, dtype=np.float64)))
+    train_part, val_part = place(device, parts)
     trained = train(
         model.to(device),
         train_part,
@@ -59,8 +106,11 @@ def fit_network(
         options.patience,
         options.seed,
     )
-    model.to("cpu")
-    return trained
+    return model.to("cpu"), trained
+
+
+def _rows_on_host(device: torch.device, parts: _Parts) -> tuple[Rows, ...]:
+    return tuple(HostRows(part, device) for part in parts)
 
 
 def save_plain(path: Path, content: dict[str, Any]) -> Path:

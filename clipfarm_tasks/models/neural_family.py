@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from clipfarm_tasks.families import Family, NeuralPreset
 from clipfarm_tasks.models.device import resolve_device
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.inputs import F32, ModelInputs
-from clipfarm_tasks.models.network import begin_fit, fit_network, load_plain, save_plain
+from clipfarm_tasks.models.network import fit_network, load_plain, save_plain
 from clipfarm_tasks.models.preprocess import Preprocess
 from clipfarm_tasks.models.required import VectorName, check_columns, check_target, required_vectors
 from clipfarm_tasks.models.rows import Arrays, Labelled
@@ -85,27 +86,26 @@ def fit_neural(
     Raises:
         ConfigError: the device asked for does not exist.
         DataError: a vector or a metadata column is missing, or the target is not that of the rows.
+        TransientError: the device is out of memory.
     """
     check_target(train, train_target, "train")
     check_target(val, val_target, "validation")
     check_columns(train, (*options.numeric_cols, *options.categorical_cols), design.family)
-    begin_fit(options)
     preprocess = Preprocess.fit(train.metadata, options)
     config = {
         **{f"{name}_dim": required_vectors(train, name, design.family).shape[1] for name in design.vectors},
         "numeric_dim": len(preprocess.numeric_cols),
         "cat_cardinalities": preprocess.cardinalities,
     }
-    network = FittedNetwork(design.build(**config), config, preprocess)
-    trained = fit_network(
-        network.model,
-        design.output(network.model),
-        Labelled(_arrays(design, network, train), train_target),
-        Labelled(_arrays(design, network, val), val_target),
+    model, trained = fit_network(
+        partial(design.build, **config),
+        design.output,
+        Labelled(_arrays(design, config, preprocess, train), train_target),
+        Labelled(_arrays(design, config, preprocess, val), val_target),
         design.recipe,
         options,
     )
-    return network, _report(design, trained, preprocess, options)
+    return FittedNetwork(model, config, preprocess), _report(design, trained, preprocess, options)
 
 
 def predict_neural(design: Design, network: FittedNetwork, rows: ModelInputs) -> F32:
@@ -114,19 +114,19 @@ def predict_neural(design: Design, network: FittedNetwork, rows: ModelInputs) ->
     Raises:
         DataError: a vector is missing or of another width than in the fit, or a metadata column is missing.
     """
-    return predict(network.model, _arrays(design, network, rows))
+    return predict(network.model, _arrays(design, network.config, network.preprocess, rows))
 
 
-def _arrays(design: Design, network: FittedNetwork, rows: ModelInputs) -> Arrays:
-    preprocess = network.preprocess
+def _arrays(design: Design, config: dict[str, Any], preprocess: Preprocess, rows: ModelInputs) -> Arrays:
     check_columns(rows, (*preprocess.numeric_cols, *preprocess.categorical_cols), design.family)
-    vectors = [required_vectors(rows, name, design.family, network.config[f"{name}_dim"]) for name in design.vectors]
+    vectors = [required_vectors(rows, name, design.family, config[f"{name}_dim"]) for name in design.vectors]
     text_present = [rows.text_present] if design.sees_text_present else []
     return (*vectors, *text_present, preprocess.numerics(rows.metadata), preprocess.categories(rows.metadata))
 
 
 def _report(design: Design, trained: Trained, preprocess: Preprocess, options: FitOptions) -> FitReport:
     found = {
+        "batch_size": trained.batch_size,
         "max_epochs": options.max_epochs,
         "patience": options.patience,
         "best_epoch": trained.best_epoch,

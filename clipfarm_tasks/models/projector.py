@@ -1,6 +1,8 @@
 """The gbdt projector: a small regression network whose hidden layer shortens the fused vector for the trees."""
 
 from dataclasses import dataclass, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Self, cast
 
@@ -11,7 +13,7 @@ from clipfarm_tasks.families import PRESETS, Family, GbdtPreset
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.models.layers import mlp
-from clipfarm_tasks.models.network import begin_fit, fit_network, load_plain, save_plain
+from clipfarm_tasks.models.network import fit_network, load_plain, save_plain
 from clipfarm_tasks.models.rows import Labelled
 from clipfarm_tasks.models.training_loop import Trained, predict
 
@@ -68,7 +70,9 @@ class Projector:
                 max(4, min(patience, 8)).
 
         Raises:
+            ConfigError: the device asked for does not exist.
             DataError: vectors and targets do not have the same number of rows.
+            TransientError: the device is out of memory.
         """
         for rows, part in ((train_rows, "train"), (val_rows, "validation")):
             if len(rows.arrays[0]) != len(rows.target):
@@ -76,10 +80,9 @@ class Projector:
                     f"expected the fused vectors and targets of the same rows, got {len(rows.arrays[0])} vectors and "
                     f"{len(rows.target)} targets, in the {part} part of the gbdt projector"
                 )
-        begin_fit(options)
         input_dim = train_rows.arrays[0].shape[1]
-        net = ProjectorNet(input_dim, options.projector_dim)
-        trained = fit_network(net, net.head, train_rows, val_rows, RECIPE, projector_options(options))
+        build = partial(ProjectorNet, input_dim, options.projector_dim)
+        net, trained = fit_network(build, attrgetter("head"), train_rows, val_rows, RECIPE, projector_options(options))
         return cls(net, input_dim, options.projector_dim), trained
 
     def __call__(self, fused: F32) -> F32:

@@ -17,10 +17,11 @@ from clipfarm_tasks.models.rows import Arrays, Rows, blocks
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went: the curve, and the epoch (from 1) whose weights the module now holds."""
+    """How a training went: the curve, the epoch (from 1) whose weights the module now holds, and rows per step."""
 
     curve: Curve
     best_epoch: int
+    batch_size: int
 
 
 def train(
@@ -64,7 +65,7 @@ def train(
             break
     model.load_state_dict(best_weights)
     model.eval()
-    return Trained(curve, best_epoch)
+    return Trained(curve, best_epoch, recipe.batch_size)
 
 
 def predict(model: nn.Module, arrays: Arrays) -> F32:

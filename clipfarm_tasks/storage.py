@@ -19,6 +19,7 @@ import obstore
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import MissingObjectError, TransientError
+from clipfarm_tasks.memory import one_heap
 from clipfarm_tasks.parallel import in_parallel
 from clipfarm_tasks.storage_client import client_of, credentials_of, lance_options
 from clipfarm_tasks.storage_errors import NOT_FOUND, S3_ERRORS, AlreadyThereError, named, no_such_bucket
@@ -60,6 +61,7 @@ def open_store(settings: Settings, session: "boto3.Session | None" = None) -> "S
     Raises:
         ConfigError: no credentials can be found, or what is set is incomplete.
     """
+    one_heap()  # here, because a store is opened before its threads, and Lance's, are started
     return Store(settings, credentials_of(settings, session))
 
 

@@ -45,12 +45,19 @@ def read_vectors(
     filled = np.zeros(len(wanted), dtype=bool)
     for batch, positions in _batches(dataset, columns, stored, target >= 0):
         rows = target[positions]
-        chosen = rows >= 0
+        runs = _runs(rows >= 0)
         for name, matrix in out.items():
             values = batch.column(name).flatten().to_numpy().reshape(-1, matrix.shape[1])
-            matrix[rows[chosen]] = values if chosen.all() else values[chosen]
-        filled[rows[chosen]] = True
+            for run in runs:
+                matrix[rows[run]] = values[run]
+        filled[rows[rows >= 0]] = True
     return out, filled
+
+
+def _runs(wanted: NDArray[np.bool_]) -> list[slice]:
+    """Where neighbours are wanted: a slice of a batch is copied once, a choice of its rows twice."""
+    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False))
+    return [slice(start, end) for start, end in edges.reshape(-1, 2).tolist()]
 
 
 def _batches(

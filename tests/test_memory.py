@@ -1,5 +1,6 @@
 """What was freed goes back to the system."""
 
+import platform
 import re
 import subprocess
 import sys
@@ -28,3 +29,33 @@ def test_freed_memory_is_given_back(repository):
     full, freed, left = map(int, re.findall(r"\d+", done.stdout))
     assert full - left > 150, done.stdout
     assert freed - left > 100, done.stdout
+
+
+THREADS = """
+import re, sys, threading
+from pathlib import Path
+from clipfarm_tasks.memory import give_back, one_heap
+def resident():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+if sys.argv[1] == "one":
+    one_heap()
+bytes(30 * 2**20)  # glibc takes its size as a hint of how much to keep
+before, filled = resident(), threading.Barrier(4)
+def work():
+    small = [bytes(4000) for _ in range(12_000)]  # 48 MB
+    filled.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+give_back()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives threads heaps of their own")
+def test_memory_that_threads_freed_is_given_back_from_one_heap(repository):
+    def left(heaps):
+        command = [sys.executable, "-c", THREADS, heaps]
+        return int(subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout)
+
+    assert left("one") < left("many") / 2

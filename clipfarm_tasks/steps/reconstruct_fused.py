@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
@@ -14,7 +15,7 @@ from clipfarm_tasks.data.shards import decode_shard, slice_shard
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Held, Source, missing, update_table, verdicts
+from clipfarm_tasks.steps.update_table import Held, Listed, Source, update_table, verdicts
 from clipfarm_tasks.storage import Fetched, ObjectInfo
 from clipfarm_tasks.vector_tables import KEY, VectorTable, vectors
 
@@ -29,50 +30,35 @@ def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord
         DataError: too many rows are unusable, or none is usable.
     """
     record = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
-    manifest = context.frame(record.key, record.sha256)
+    manifest = context.table(record.key, record.sha256, [KEY, "fused_key", "shard_idx", "fused_dim"])
     table = VectorTable(context.store, keys.fused_table(strategy))
     width = _declared_width(context, strategy, manifest)
     meter = Meter(context.store)
-    listed = _listed(context, strategy, manifest)
+    folder = keys.fused_shards(strategy)
+    listed = Listed.of(context.store, [folder], [manifest["fused_key"]])
 
     def fetch(new: pa.Table, _: Held) -> Iterator[pa.RecordBatch]:
-        return _fetch(context, new, listed, width, meter)
+        return _fetch(context, new, listed.by_key, width, meter)
 
     def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
-        return missing(context.store, rows["fused_key"], keys.fused_shards(strategy), listed)
+        return listed.missing(context.store, rows["fused_key"], folder)
 
     updated = update_table(table, Source(_wanted(manifest, listed), [], {"vector": width}, fetch, is_gone))
-    return record_vectors(context, table.key, updated, updated.rows[[KEY]], meter)
+    return record_vectors(context, table.key, updated, updated.rows.select([KEY]), meter)
 
 
-def _declared_width(context: StepContext, strategy: Strategy, manifest: pd.DataFrame) -> int:
-    """``fused_dim`` of schema.json, or where there is none the manifest's most frequent one."""
+def _declared_width(context: StepContext, strategy: Strategy, manifest: pa.Table) -> int:
+    """``fused_dim`` of schema.json, or where there is none the manifest's most frequent one, the least of equals."""
     schema = context.fused_schema(strategy)
-    return int(manifest["fused_dim"].mode().iloc[0]) if schema is None else schema.fused_dim
+    return int(pc.mode(manifest["fused_dim"])[0]["mode"].as_py()) if schema is None else schema.fused_dim
 
 
-def _listed(context: StepContext, strategy: Strategy, manifest: pd.DataFrame) -> dict[str, ObjectInfo]:
-    """Size and ETag of every shard there is, by key."""
-    folder = keys.fused_shards(strategy)
-    listed = {info.key: info for info in context.store.list(folder)}
-    elsewhere = [key for key in manifest["fused_key"].unique() if not key.startswith(folder)]
-    found = context.store.head_many(elsewhere)
-    return listed | {key: info for key, info in found.items() if info is not None}
-
-
-def _wanted(manifest: pd.DataFrame, listed: Mapping[str, ObjectInfo]) -> pa.Table:
+def _wanted(manifest: pa.Table, listed: Listed) -> pa.Table:
     """Shard and row say where a vector comes from; the ETag, empty where there is no shard, that it still does."""
-    etag_of = {key: info.etag for key, info in listed.items()}
-    ordered = manifest.sort_values(KEY)
-    return pa.table(
-        {
-            KEY: pa.array(ordered[KEY], pa.string()),
-            "fused_key": pa.array(ordered["fused_key"], pa.string()),
-            "shard_idx": pa.array(ordered["shard_idx"], pa.int64()),
-            "etag": pa.array([etag_of.get(key, "") for key in ordered["fused_key"]], pa.string()),
-            "rules": pa.array([RULES] * len(ordered), pa.int32()),
-        }
-    )
+    rows = manifest.select([KEY, "fused_key", "shard_idx"]).sort_by(KEY)
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    columns["etag"] = listed.etags(rows["fused_key"])
+    return pa.table(columns | {"rules": pa.repeat(pa.scalar(RULES, pa.int32()), len(rows))})
 
 
 def _fetch(

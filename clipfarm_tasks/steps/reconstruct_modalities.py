@@ -1,11 +1,11 @@
 """Bring the video, audio and text vectors of all strategies' videos into one table: fetch only what changed."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
@@ -17,8 +17,7 @@ from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
 from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Held, Source, missing, update_table
-from clipfarm_tasks.storage import ObjectInfo
+from clipfarm_tasks.steps.update_table import Held, Listed, Source, update_table
 from clipfarm_tasks.vector_tables import KEY, VectorTable
 
 log = logging.getLogger(__name__)
@@ -35,10 +34,11 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     meter = Meter(context.store)
     declared = _declared_widths(context)
     latest = _latest(context)
-    listed = _listed(context, latest)
+    folders = [keys.embeddings_prefix(modality) for modality in Modality]
+    listed = Listed.of(context.store, folders, [latest[name] for name in KEY_COLUMNS.values()])
 
     def fetch(new: pa.Table, held: Held) -> Iterator[pa.RecordBatch]:
-        return fetch_modalities(context.store, table, new, held, listed, declared, meter)
+        return fetch_modalities(context.store, table, new, held, listed.by_key, declared, meter)
 
     def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
         return _lost(context, rows, listed)
@@ -46,67 +46,58 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     wanted = _with_etags(latest, listed)
     widths = {str(modality): width for modality, width in declared.items()}
     updated = update_table(table, Source(wanted, ["text_present"], widths, fetch, is_gone))
-    usable = updated.rows.astype({KEY: "str", "text_present": "int8"})
-    promised = usable[KEY_COLUMNS[Modality.TEXT]] != ""
+    usable = updated.rows
+    without = pc.and_(pc.not_equal(usable[KEY_COLUMNS[Modality.TEXT]], ""), pc.equal(usable["text_present"], 0))
     return record_vectors(
         context,
         table.key,
         updated,
-        usable[[KEY, "text_present"]],
+        usable.select([KEY, "text_present"]),
         meter,
-        text_missing=int((promised & (usable["text_present"] == 0)).sum()),
+        text_missing=int(pc.sum(without).as_py()),
     )
 
 
-def _latest(context: StepContext) -> pd.DataFrame:
+def _latest(context: StepContext) -> pa.Table:
     """Keys by video over the strategies whose manifest was resolved; the latest capture names them."""
-    frames = []
+    columns = [KEY, "captured_at", *KEY_COLUMNS.values(), "text_present"]
+    tables = []
     for strategy in context.params.strategies:
         try:
             record = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
         except MissingObjectError as error:
             log.warning("reconstruct_modalities goes on without strategy %s: %s", strategy, error)
             continue
-        frames.append(context.frame(record.key, record.sha256))
-    if not frames:
+        tables.append(context.table(record.key, record.sha256, columns))
+    if not tables:
         raise MissingObjectError(
             f"expected a resolved manifest of one of {', '.join(context.params.strategies)}, got none in run "
             f"{context.run_id}"
         )
-    columns = list(KEY_COLUMNS.values())
+    union = pa.concat_tables(tables).combine_chunks()
     # Stable sort: strategies that agree on the time keep their canonical order, so the result is deterministic.
-    union = pd.concat(frames).sort_values("captured_at", kind="stable", na_position="first")
-    latest = union.drop_duplicates(KEY, keep="last").sort_values(KEY, ignore_index=True)
-    latest[columns] = latest[columns].fillna("")
-    latest.loc[latest["text_present"] == 0, KEY_COLUMNS[Modality.TEXT]] = ""
-    return latest[[KEY, *columns]]
+    union = union.take(pc.sort_indices(union, [(KEY, "ascending"), ("captured_at", "ascending", "at_start")]))
+    last = np.append(pc.not_equal(union[KEY][1:], union[KEY][:-1]).to_numpy(), True)
+    latest = union.filter(pa.array(last))
+    named = {name: pc.fill_null(latest[name], "") for name in KEY_COLUMNS.values()}
+    text = KEY_COLUMNS[Modality.TEXT]
+    named[text] = pc.if_else(pc.equal(latest["text_present"], 0), "", named[text])
+    return pa.table({KEY: latest[KEY], **named})
 
 
-def _listed(context: StepContext, latest: pd.DataFrame) -> dict[str, ObjectInfo]:
-    """Size and ETag of every object there is, by key. A listing tells 1,000 with one request."""
-    prefixes = tuple(keys.embeddings_prefix(modality) for modality in Modality)
-    listed = {info.key: info for info in context.store.list_many(prefixes)}
-    named = pd.unique(latest[list(KEY_COLUMNS.values())].to_numpy().ravel())
-    elsewhere = [key for key in named if key and not key.startswith(prefixes)]
-    found = context.store.head_many(elsewhere)
-    return listed | {key: info for key, info in found.items() if info is not None}
-
-
-def _with_etags(latest: pd.DataFrame, listed: Mapping[str, ObjectInfo]) -> pa.Table:
+def _with_etags(latest: pa.Table, listed: Listed) -> pa.Table:
     """The wanted rows: keys, and the current ETag of each object, empty where there is none."""
-    etag_of = {key: info.etag for key, info in listed.items()}
-    columns = {KEY: latest[KEY]} | {name: latest[name] for name in KEY_COLUMNS.values()}
+    columns = dict(zip(latest.column_names, latest.columns, strict=True))
     for modality, name in ETAG_COLUMNS.items():
-        columns[name] = [etag_of.get(key, "") for key in latest[KEY_COLUMNS[modality]]]
-    table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-    return table.append_column("rules", pa.array([RULES] * table.num_rows, pa.int32()))
+        columns[name] = listed.etags(latest[KEY_COLUMNS[modality]])
+    return pa.table(columns | {"rules": pa.repeat(pa.scalar(RULES, pa.int32()), len(latest))})
 
 
-def _lost(context: StepContext, rows: pa.Table, listed: Mapping[str, ObjectInfo]) -> NDArray[np.bool_]:
+def _lost(context: StepContext, rows: pa.Table, listed: Listed) -> NDArray[np.bool_]:
     """Videos of which a required object has vanished."""
     lost = np.zeros(rows.num_rows, np.bool_)
     for modality in REQUIRED:
-        lost |= missing(context.store, rows[KEY_COLUMNS[modality]], keys.embeddings_prefix(modality), listed)
+        lost |= listed.missing(context.store, rows[KEY_COLUMNS[modality]], keys.embeddings_prefix(modality))
     return lost
 
 

@@ -1,11 +1,11 @@
 """Bring a vector table up to date with what a run wants, and pin a version that holds exactly that."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
+from typing import Self
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ class Updated:
     """
 
     version: int
-    rows: pd.DataFrame
+    rows: pa.Table
     quarantined: list[Quarantined]
     cached: int
 
@@ -96,15 +96,44 @@ def verdicts(rows: int, bad: dict[int, Quarantined]) -> dict[str, pa.Array]:
     return {name: pa.array(values, pa.string()) for name, values in texts.items()}
 
 
-def missing(store: Store, names: pa.ChunkedArray, folder: str, listed: Mapping[str, ObjectInfo]) -> NDArray[np.bool_]:
-    """Which of N objects, by key, do not exist: (N,) bool; of an object outside of ``folder`` nothing is known.
+class Listed:
+    """What listings, and questions for single objects, have told of the objects that rows come from."""
 
-    The listing may be older than what another run has just merged: what it lacks is asked for once more.
-    """
-    unlisted = [name.startswith(folder) and name not in listed for name in names.to_pylist()]
-    suspects = {name for name, suspect in zip(names.to_pylist(), unlisted, strict=True) if suspect}
-    gone = {name for name, info in store.head_many(suspects).items() if info is None}
-    return np.fromiter((name in gone for name in names.to_pylist()), np.bool_, len(names))
+    def __init__(self, objects: Iterable[ObjectInfo]) -> None:
+        """Take each object once; their order does not matter."""
+        self._objects = list(objects)
+        self._keys = pa.array([info.key for info in self._objects], pa.string())
+
+    @classmethod
+    def of(cls, store: Store, folders: Sequence[str], named: Iterable[pa.ChunkedArray]) -> Self:
+        """List the folders, each of which tells 1,000 objects with one request; ask for what is named beside them."""
+        outside: set[str] = set()
+        for names in named:
+            inside = reduce(pc.or_, (pc.starts_with(names, folder) for folder in folders))
+            outside.update(names.filter(pc.invert(inside)).unique().to_pylist())
+        found = store.head_many(outside - {""}).values()
+        return cls([*store.list_many(folders), *(info for info in found if info is not None)])
+
+    @cached_property
+    def by_key(self) -> dict[str, ObjectInfo]:
+        """Size and ETag of each object: for what is fetched, not for all that is wanted."""
+        return {info.key: info for info in self._objects}
+
+    def etags(self, names: pa.ChunkedArray) -> pa.ChunkedArray:
+        """(N,) string: current ETags of N objects by key, empty for one that does not exist."""
+        etags = pa.array([info.etag for info in self._objects], pa.string())
+        return pc.fill_null(etags.take(pc.index_in(names, value_set=self._keys)), "")
+
+    def missing(self, store: Store, names: pa.ChunkedArray, folder: str) -> NDArray[np.bool_]:
+        """Which of N objects, by key, do not exist: (N,) bool; of an object outside of ``folder`` nothing is known.
+
+        The listing may be older than what another run has just merged: what it lacks is asked for once more.
+        """
+        unlisted = pc.and_(pc.starts_with(names, folder), pc.invert(pc.is_in(names, value_set=self._keys)))
+        asked = store.head_many(names.filter(unlisted).unique().to_pylist())
+        gone = pa.array([name for name, info in asked.items() if info is None], pa.string())
+        missing: NDArray[np.bool_] = pc.is_in(names, value_set=gone).to_numpy()
+        return missing
 
 
 def update_table(table: VectorTable, source: Source) -> Updated:
@@ -192,4 +221,4 @@ def _updated(table: VectorTable, version: int, found: pa.Table, cached: int) -> 
     if not rows.num_rows:
         first = f"{quarantined[0].detail} at {quarantined[0].key}" if quarantined else "no row"
         raise DataError(f"expected usable vectors for {table.uri}, got none of {found.num_rows} rows: {first}")
-    return Updated(version, rows.drop_columns(_VERDICT).to_pandas(), quarantined, cached)
+    return Updated(version, rows.drop_columns(_VERDICT), quarantined, cached)

@@ -80,7 +80,7 @@ def test_only_what_is_not_held_is_fetched(table):
     assert update(table, first, "ab").cached == 0
     updated = update(table, second, "abc")
     assert (first.asked, second.asked) == ([["a", "b"]], [["c"]])
-    assert (updated.cached, updated.rows["video_id"].tolist()) == (2, ["a", "b", "c"])
+    assert (updated.cached, updated.rows["video_id"].to_pylist()) == (2, ["a", "b", "c"])
 
 
 def test_row_that_another_run_moved_after_our_merge_is_merged_again(table, monkeypatch):
@@ -89,7 +89,7 @@ def test_row_that_another_run_moved_after_our_merge_is_merged_again(table, monke
     updated = update(table, fetch)
     assert fetch.asked == [["a", "b", "c"], ["a"]]
     assert value_of(table, "a", updated.version) == 1
-    assert updated.rows["source"].tolist() == ["mine"] * 3
+    assert updated.rows["source"].to_pylist() == ["mine"] * 3
 
 
 def test_version_without_news_is_the_one_that_was_looked_at(table):
@@ -107,14 +107,14 @@ def test_object_overwritten_between_listing_and_reading_is_fetched_once(table):
     fetch = Fetch(read_as={"b": "newer"})
     updated = update(table, fetch)
     assert fetch.asked == [["a", "b", "c"]]
-    assert updated.rows["source"].tolist() == ["mine", "newer", "mine"]
+    assert updated.rows["source"].to_pylist() == ["mine", "newer", "mine"]
 
 
 def test_unusable_rows_are_asked_for_once_and_left_out(table):
     fetch = Fetch(unusable=("b",))
     updated = update(table, fetch)
     assert fetch.asked == [["a", "b", "c"]]
-    assert updated.rows["video_id"].tolist() == ["a", "c"]
+    assert updated.rows["video_id"].to_pylist() == ["a", "c"]
     assert [row.video_id for row in updated.quarantined] == ["b"]
 
 
@@ -122,7 +122,7 @@ def test_verdict_on_an_unusable_row_is_kept_until_its_source_changes(table):
     update(table, Fetch(unusable=("b",)))
     again, repaired = Fetch(), Fetch()
     updated = update(table, again)
-    assert (again.asked, updated.cached, updated.rows["video_id"].tolist()) == ([], 3, ["a", "c"])
+    assert (again.asked, updated.cached, updated.rows["video_id"].to_pylist()) == ([], 3, ["a", "c"])
     assert updated.quarantined == [Quarantined("b", "k/b", Reason.NOT_FINITE, "NaN")]
     updated = update(table, repaired, "abc", "newer")
     assert (repaired.asked, updated.quarantined) == ([["a", "b", "c"]], [])
@@ -145,7 +145,7 @@ def test_what_another_run_still_wants_is_left_alone(table):
 def test_table_without_the_expected_columns_is_replaced(table):
     table.merge(pa.table({"video_id": ["z"], "vector": vectors(np.ones((1, 3), "f4"))}))
     updated = update(table, Fetch())
-    assert updated.rows["video_id"].tolist() == ["a", "b", "c"]
+    assert updated.rows["video_id"].to_pylist() == ["a", "b", "c"]
     assert value_of(table, "z", 1) == 1
 
 

@@ -262,6 +262,11 @@ class Settings(Frozen):
             problems = [_setting_problem(item) for item in error.errors()]
             raise ConfigError("environment: " + "; ".join(problems)) from error
 
+    def environment(self) -> dict[str, str]:
+        """The variables that `from_environment` reads these settings from."""
+        values = {variable: getattr(self, name) for name, variable in _VARIABLES.items()}
+        return {variable: str(value) for variable, value in values.items() if value is not None}
+
 
 def _setting_problem(item: Any) -> str:
     variable = _VARIABLES[str(item["loc"][0])]

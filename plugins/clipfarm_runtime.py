@@ -1,4 +1,4 @@
-"""Runs one step, or the maintenance, inside an Airflow task: settings and session in, record out, errors told apart.
+"""Runs one step, or what needs no run, inside an Airflow task: settings and session in, record out, errors told apart.
 
 Airflow puts this folder on ``sys.path`` of every process, so a task body imports it by its bare name. It is no plugin
 and is listed in ``.airflowignore``.
@@ -50,11 +50,11 @@ def resolve(context: Mapping[str, Any]) -> dict[str, Any]:
     # A run triggered by hand or by an asset may have no logical date, and then the context has no such key at all.
     as_of = context.get("logical_date") or context["dag_run"].run_after
     try:
-        store, _ = _open()
+        store, _ = open_bucket()
         record = resolve_run(store, from_form(context["params"]), context["run_id"], as_of.isoformat())
-        return _as_xcom("resolve_run", record)
+        return as_xcom("resolve_run", record)
     except ClipfarmError as error:
-        _raise_for_airflow(error)
+        raise_for_airflow(error)
 
 
 def run_step(
@@ -81,6 +81,25 @@ def run_step(
         AirflowFailException: a setting or the input is wrong; retrying cannot help.
         AirflowException: the store did not answer; a retry may help.
     """
+    record, *wanted = requested(name, run, strategy, horizon, family)
+    from clipfarm_tasks.steps.catalog import execute
+
+    try:
+        store, settings = open_bucket()
+        return as_xcom(name, execute(name, store, settings, record.run_id, *wanted))
+    except ClipfarmError as error:
+        raise_for_airflow(error)
+
+
+def requested(
+    name: str, run: Mapping[str, Any] | None, strategy: str | None, horizon: int | None, family: str | None
+) -> tuple[RunRecord, Strategy | None, Horizon | None, Family | None]:
+    """The run and the typed selectors of a task; the arguments are those of `run_step`.
+
+    Raises:
+        AirflowSkipException: the run does not ask for this combination.
+        AirflowFailException: ``resolve_run`` left no record.
+    """
     if not run:
         raise AirflowFailException(
             f"{name}: expected the record of a resolved run, got none: resolve_run did not finish. "
@@ -95,14 +114,7 @@ def run_step(
     if not record.requests(*wanted):
         asked = f"strategy={strategy} horizon={horizon} family={family}"
         raise AirflowSkipException(f"run {record.run_id} does not ask for {asked}")
-
-    from clipfarm_tasks.steps.catalog import execute
-
-    try:
-        store, settings = _open()
-        return _as_xcom(name, execute(name, store, settings, record.run_id, *wanted))
-    except ClipfarmError as error:
-        _raise_for_airflow(error)
+    return record, *wanted
 
 
 def maintain(context: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,16 +130,39 @@ def maintain(context: Mapping[str, Any]) -> dict[str, Any]:
     from clipfarm_tasks.steps.maintain import maintain as maintain_tables
 
     try:
-        store, _ = _open()
-        return _as_xcom("maintain", maintain_tables(store, context["params"]))
+        store, _ = open_bucket()
+        return as_xcom("maintain", maintain_tables(store, context["params"]))
     except ClipfarmError as error:
-        _raise_for_airflow(error)
+        raise_for_airflow(error)
 
 
-def _open() -> tuple[Store, Settings]:
+def check_freshness() -> dict[str, Any]:
+    """Find the newest complete run; it may be `AlertSettings.stale_after_hours` old.
+
+    Returns:
+        The JSON form of the `FreshnessRecord`.
+
+    Raises:
+        AirflowFailException: it is older, there is none, or the settings are wrong; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    from clipfarm_tasks.alert_settings import AlertSettings
+    from clipfarm_tasks.steps.check_freshness import check_freshness as check
+
+    try:
+        store, _ = open_bucket()
+        return as_xcom("check_freshness", check(store, AlertSettings.from_environment().stale_after_hours))
+    except ClipfarmError as error:
+        raise_for_airflow(error)
+
+
+def open_bucket() -> tuple[Store, Settings]:
     """Open the bucket with the credentials, endpoint and region of the connection.
 
     The session keeps its credentials fresh (roles, web identity), so it travels on instead of a key pair.
+
+    Raises:
+        ConfigError: there is no such connection, or a setting is wrong.
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
@@ -156,7 +191,12 @@ def _open() -> tuple[Store, Settings]:
     return open_store(settings, session), settings
 
 
-def _as_xcom(name: str, record: Frozen) -> dict[str, Any]:
+def as_xcom(name: str, record: Frozen) -> dict[str, Any]:
+    """The JSON form of a record.
+
+    Raises:
+        AirflowFailException: it is larger than `RECORD_LIMIT_BYTES`.
+    """
     content = record.model_dump(mode="json")
     size = len(json.dumps(content).encode())
     if size > RECORD_LIMIT_BYTES:
@@ -167,7 +207,7 @@ def _as_xcom(name: str, record: Frozen) -> dict[str, Any]:
     return content
 
 
-def _raise_for_airflow(error: ClipfarmError) -> NoReturn:
+def raise_for_airflow(error: ClipfarmError) -> NoReturn:
     """Tell Airflow whether to retry; any other exception is unexpected, keeps its traceback and is retried."""
     if isinstance(error, TransientError):
         raise AirflowException(str(error)) from error

@@ -20,6 +20,9 @@ def pytest_configure(config):
     os.environ |= {
         "AIRFLOW_HOME": home,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # Requests to Kubernetes are repeated as often as in production, but not as slowly.
+        "AIRFLOW__WORKERS__API_RETRY_WAIT_MAX": "0.1",
+        "AIRFLOW__WORKERS__API_RETRY_WAIT_MIN": "0.02",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

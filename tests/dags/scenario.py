@@ -65,7 +65,7 @@ def play(fail: dict[str, str], seen: dict[str, object]) -> None:
         fake = types.ModuleType(module)
         vars(fake).update(content)
         sys.modules[f"clipfarm_tasks.steps.{module}"] = fake
-    clipfarm_runtime._open = lambda: ("the store", Settings(bucket="unused"))
+    clipfarm_runtime.open_bucket = lambda: ("the store", Settings(bucket="unused"))
 
 
 def run(scenario: dict[str, dict]) -> dict[str, object]:

@@ -12,7 +12,14 @@ from pydantic import ValidationError
 
 from clipfarm_tasks import errors
 from clipfarm_tasks.config import Frozen, Settings
-from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, GateRecord, MaintenanceParams, MaintenanceRecord, RunRecord
+from clipfarm_tasks.contracts import (
+    RECORD_LIMIT_BYTES,
+    FreshnessRecord,
+    GateRecord,
+    MaintenanceParams,
+    MaintenanceRecord,
+    RunRecord,
+)
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
 RUN = RunRecord(
@@ -47,7 +54,7 @@ def steps(monkeypatch):
         fake = types.ModuleType(module)
         setattr(fake, name, answer)
         monkeypatch.setitem(sys.modules, f"clipfarm_tasks.steps.{module}", fake)
-    monkeypatch.setattr(clipfarm_runtime, "_open", lambda: ("the store", "the settings"))
+    monkeypatch.setattr(clipfarm_runtime, "open_bucket", lambda: ("the store", "the settings"))
     return calls
 
 
@@ -186,7 +193,7 @@ def test_session_endpoint_and_region_come_from_the_connection(opened, monkeypatc
         ),
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.test")
-    store, settings = clipfarm_runtime._open()
+    store, settings = clipfarm_runtime.open_bucket()
     assert store == "the store"
     assert settings == Settings(bucket="a-bucket", endpoint_url="http://s3.test:1", region="eu-north-1")
     ((seen, session),) = opened
@@ -199,7 +206,7 @@ def test_endpoint_of_the_connection_is_checked_like_the_variable(opened, monkeyp
     extra = {"endpoint_url": "s3.test:1"}
     monkeypatch.setenv("AIRFLOW_CONN_CLIPFARM_S3", connection(login="a-key", password="a-secret", extra=extra))
     with pytest.raises(errors.ConfigError, match=r"connection 'clipfarm_s3' .*AWS_ENDPOINT_URL: .*got 's3.test:1'"):
-        clipfarm_runtime._open()
+        clipfarm_runtime.open_bucket()
     assert opened == []
 
 
@@ -207,21 +214,21 @@ def test_environment_fills_what_the_connection_leaves_out(opened, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_CLIPFARM_S3", connection(login="a-key", password="a-secret"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.test")
     monkeypatch.setenv("AWS_REGION", "eu-west-3")
-    _, settings = clipfarm_runtime._open()
+    _, settings = clipfarm_runtime.open_bucket()
     assert (settings.endpoint_url, settings.region) == ("http://elsewhere.test", "eu-west-3")
 
 
 def test_a_missing_connection_is_a_clear_sentence_and_never_retried(opened, monkeypatch):
     monkeypatch.delenv("AIRFLOW_CONN_CLIPFARM_S3", raising=False)
     with pytest.raises(errors.ConfigError, match="expected an Airflow connection 'clipfarm_s3' of type aws, got none"):
-        clipfarm_runtime._open()
+        clipfarm_runtime.open_bucket()
     assert opened == []
 
 
 def test_a_missing_bucket_setting_names_the_variable(opened, monkeypatch):
     monkeypatch.delenv("CLIPFARM_BUCKET")
     with pytest.raises(errors.ConfigError, match="CLIPFARM_BUCKET"):
-        clipfarm_runtime._open()
+        clipfarm_runtime.open_bucket()
 
 
 # The maintenance.
@@ -242,7 +249,7 @@ def maintenance(monkeypatch):
     fake = types.ModuleType("maintain")
     fake.maintain = answer
     monkeypatch.setitem(sys.modules, "clipfarm_tasks.steps.maintain", fake)
-    monkeypatch.setattr(clipfarm_runtime, "_open", lambda: ("the store", "the settings"))
+    monkeypatch.setattr(clipfarm_runtime, "open_bucket", lambda: ("the store", "the settings"))
     return calls
 
 
@@ -260,3 +267,46 @@ def test_errors_of_the_maintenance_are_told_apart(maintenance, kind, never):
     with pytest.raises(AirflowException, match="expected a record, got none") as caught:
         clipfarm_runtime.maintain(context(params={}))
     assert isinstance(caught.value, AirflowFailException) is never
+
+
+@pytest.fixture
+def freshness(monkeypatch):
+    """A check that answers or raises what `outcome` says."""
+    calls = Calls()
+    calls.outcome = FreshnessRecord(run_id="a-run", age_hours=3.5, limit_hours=30)
+
+    def answer(*arguments):
+        calls.append(arguments)
+        if isinstance(calls.outcome, Exception):
+            raise calls.outcome
+        return calls.outcome
+
+    fake = types.ModuleType("check_freshness")
+    fake.check_freshness = answer
+    monkeypatch.setitem(sys.modules, "clipfarm_tasks.steps.check_freshness", fake)
+    monkeypatch.setattr(clipfarm_runtime, "open_bucket", lambda: ("the store", "the settings"))
+    return calls
+
+
+def test_freshness_takes_the_limit_of_the_deployment_and_hands_on_the_record(freshness, monkeypatch):
+    answer = clipfarm_runtime.check_freshness()
+    monkeypatch.setenv("CLIPFARM_STALE_AFTER_HOURS", "30")
+    clipfarm_runtime.check_freshness()
+    assert freshness == [("the store", 36), ("the store", 30)]
+    assert FreshnessRecord.model_validate(json.loads(json.dumps(answer))) == freshness.outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "never"), [(errors.ConfigError, True), (errors.DataError, True), (errors.TransientError, False)]
+)
+def test_errors_of_the_freshness_check_are_told_apart(freshness, kind, never):
+    freshness.outcome = kind("expected a complete run, got none")
+    with pytest.raises(AirflowException, match="expected a complete run, got none") as caught:
+        clipfarm_runtime.check_freshness()
+    assert isinstance(caught.value, AirflowFailException) is never
+
+
+def test_a_wrong_limit_of_the_deployment_is_never_retried(freshness, monkeypatch):
+    monkeypatch.setenv("CLIPFARM_STALE_AFTER_HOURS", "soon")
+    with pytest.raises(AirflowFailException, match="CLIPFARM_STALE_AFTER_HOURS"):
+        clipfarm_runtime.check_freshness()

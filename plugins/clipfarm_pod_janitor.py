@@ -1,0 +1,58 @@
+"""Deletes the pods that training runs have left behind. No plugin: imported by the task that calls it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+from clipfarm_runtime import raise_for_airflow
+
+from clipfarm_tasks.contracts import RunRecord
+from clipfarm_tasks.errors import ConfigError
+from clipfarm_tasks.families import Family
+from clipfarm_tasks.pod_settings import PodSettings, trains_in_pod
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+
+def delete_pods(run: Mapping[str, Any] | None) -> dict[str, int]:
+    """Delete every pod of a run, which has nothing left to train, and those of other runs that have ended.
+
+    Pods of other runs that are still alive are left to those runs, and to their own deadline.
+
+    Args:
+        run: JSON form of the `RunRecord`; None or empty when ``resolve_run`` left none.
+
+    Returns:
+        ``deleted``: how many there were.
+
+    Raises:
+        AirflowSkipException: this deployment trains in no pods.
+        AirflowFailException: the settings of the pods are wrong.
+    """
+    try:
+        settings = [PodSettings.from_environment(family) for family in Family if trains_in_pod(family)]
+    except ConfigError as error:
+        raise_for_airflow(error)
+    if not settings:
+        raise AirflowSkipException("this deployment trains in no pods")
+
+    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+    from clipfarm_pod_lifecycle import delete, find_all, is_alive
+    from clipfarm_pod_request import RUN_LABEL, deployment_labels, run_label
+
+    ours = run_label(RunRecord.model_validate(run).run_id) if run else None
+    deleted = 0
+    places = {(one.connection_id, one.namespace, one.deployment) for one in settings}
+    for connection_id, namespace, deployment in sorted(places):
+        client = KubernetesHook(conn_id=connection_id).core_v1_client
+        for pod in find_all(client, namespace, deployment_labels(deployment)):
+            if pod.metadata.labels.get(RUN_LABEL) == ours or not is_alive(pod):
+                log.info("deleting pod %s (%s)", pod.metadata.name, pod.status.phase)
+                delete(client, pod)
+                deleted += 1
+    return {"deleted": deleted}

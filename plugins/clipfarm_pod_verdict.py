@@ -1,0 +1,71 @@
+"""Why a pod left no snapshot, in one sentence, and whether another try can help.
+
+No plugin: imported by the operator that is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+from clipfarm_pod_request import CONTAINER
+from kubernetes.config.config_exception import ConfigException
+
+from clipfarm_tasks.errors import ConfigError
+from clipfarm_tasks.pod_settings import PREFIX
+
+if TYPE_CHECKING:
+    from clipfarm_pod_request import Job
+    from kubernetes.client import models as k8s
+
+_OUT_OF_MEMORY = "OOMKilled"
+
+
+def failure(job: Job, expected: str, pod: k8s.V1Pod | None, error: BaseException | None) -> AirflowException:
+    """The error a task fails with.
+
+    Args:
+        job: what was to be trained.
+        expected: address of the marker that is not there.
+        pod: the pod as it was last seen, if it was.
+        error: what the operator made of it; None where it took the pod's end for a success.
+
+    Returns:
+        AirflowFailException, which is never retried, when the job itself said that its settings or data are wrong, or
+        when the cluster cannot be reached as configured; AirflowException otherwise.
+    """
+    if isinstance(error, AirflowFailException):
+        return error
+    if isinstance(error, AirflowNotFoundException | ConfigException):
+        return AirflowFailException(f"{job.task}: expected a connection to a Kubernetes cluster, got: {error}")
+    ended = _terminated(pod)
+    sentence = f"{job.task}: expected {expected}, got none: {_what_happened(job, pod, ended, error)}"
+    if ended is not None and ended.exit_code == ConfigError.exit_code:
+        return AirflowFailException(sentence)
+    return AirflowException(sentence)
+
+
+def _terminated(pod: k8s.V1Pod | None) -> k8s.V1ContainerStateTerminated | None:
+    """How the container of the job ended, if it is known."""
+    statuses = (pod.status.container_statuses or []) if pod is not None and pod.status is not None else []
+    return next((status.state.terminated for status in statuses if status.name == CONTAINER and status.state), None)
+
+
+def _what_happened(
+    job: Job,
+    pod: k8s.V1Pod | None,
+    ended: k8s.V1ContainerStateTerminated | None,
+    error: BaseException | None,
+) -> str:
+    if pod is None:
+        return str(error or "the pod is gone")
+    name = f"pod {pod.metadata.name}"
+    if ended is None:
+        reason = f" ({pod.status.reason}: {pod.status.message})" if pod.status and pod.status.reason else ""
+        return f"{name}{reason}: {error or 'how it ended is not known'}"
+    hint = ""
+    if ended.reason == _OUT_OF_MEMORY:
+        hint = f"; raise {PREFIX}{job.family.upper()}_MEMORY_MIB"
+    # The end of its log, and the last line of that is the sentence it failed with.
+    said = f": {ended.message.strip().splitlines()[-1]}" if ended.message and ended.message.strip() else ""
+    return f"{name} ended with exit code {ended.exit_code} ({ended.reason or 'no reason given'}){hint}{said}"

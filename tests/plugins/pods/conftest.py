@@ -1,0 +1,64 @@
+"""A deployment that trains in pods: a run that is ready to train, a bucket, and a cluster whose node really trains."""
+
+import json
+
+import clipfarm_pod_lifecycle
+import pytest
+from kubernetes import client, config
+
+from tests.kubernetes.api_server import KubernetesApi
+from tests.plugins.pods.training_task import CONNECTION, IMAGE
+from tests.steps.conftest import Run, Upstream
+
+
+@pytest.fixture
+def api():
+    """The cluster; namespace ``clipfarm``."""
+    with KubernetesApi(namespace="clipfarm") as server:
+        yield server
+
+
+@pytest.fixture
+def run(store, bucket):
+    """A run that is ready to train, over a bucket of its own."""
+    Upstream(store).upload()
+    run = Run(store, bucket)
+    run.resolve(models=["ridge", "concat_mlp"])
+    run.splits()
+    return run
+
+
+@pytest.fixture
+def deployment(monkeypatch, api, run, s3_server):
+    """What a deployment sets: both connections, the image, and the pods' secret in the cluster."""
+    s3 = s3_server.environment()
+    credentials = {name: s3[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    api.secrets["clipfarm-s3"] = credentials
+    connection = {
+        "conn_type": "aws",
+        "login": credentials["AWS_ACCESS_KEY_ID"],
+        "password": credentials["AWS_SECRET_ACCESS_KEY"],
+        "extra": {"endpoint_url": s3["AWS_ENDPOINT_URL"], "region_name": s3["AWS_REGION"]},
+    }
+    for name, value in {
+        CONNECTION: api.connection(),
+        "AIRFLOW_CONN_CLIPFARM_S3": json.dumps(connection),
+        "CLIPFARM_BUCKET": run.settings.bucket,
+        "CLIPFARM_POD_IMAGE": IMAGE,
+        "CLIPFARM_POD_POLL_INTERVAL_S": "0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(clipfarm_pod_lifecycle, "_POLL_S", 0.05)
+    return credentials
+
+
+@pytest.fixture
+def core_of(tmp_path):
+    """Makes a client of a cluster, as a person's kubectl would be one."""
+
+    def connect(server):
+        configuration = client.Configuration()
+        config.load_kube_config(str(server.kubeconfig(tmp_path / "kubeconfig")), client_configuration=configuration)
+        return client.CoreV1Api(client.ApiClient(configuration))
+
+    return connect

@@ -1,0 +1,127 @@
+"""The operator in deferrable mode: the triggerer waits, and the bucket still has the last word."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+
+from clipfarm_tasks import keys
+from tests.kubernetes import behaviours
+from tests.plugins.pods.training_task import JOB, Try, assert_succeeded, is_published
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
+
+
+@pytest.fixture(autouse=True)
+def deferrable(monkeypatch):
+    monkeypatch.setenv("CLIPFARM_POD_DEFERRABLE", "true")
+
+
+def deferred(attempt):
+    """The trigger the task hands to the triggerer."""
+    attempt.ti.start_date = datetime.now(tz=UTC)
+    with pytest.raises(TaskDeferred) as deferral:
+        attempt.execute()
+    assert deferral.value.method_name == "trigger_reentry"
+    assert attempt.returned is None
+    return deferral.value.trigger
+
+
+def event_of(trigger):
+    """What the triggerer hears from it, after it was written down and read back as Airflow does."""
+    path, arguments = trigger.serialize()
+    assert path.endswith("KubernetesPodTrigger")
+    copy = type(trigger)(**arguments)
+    copy.startup_check_interval = 0.05
+
+    async def events():
+        return [event.payload async for event in copy.run()]
+
+    [event] = asyncio.run(events())
+    return event
+
+
+def resumed(run, event):
+    """The task in a process of its own, as it goes on after the event."""
+    attempt = Try.of(run, *JOB)
+    return attempt, lambda: attempt.resume(event)
+
+
+def test_trains_while_nothing_holds_a_worker(run, api):
+    event = event_of(deferred(Try.of(run, *JOB)))
+    assert event["status"] == "success"
+    attempt, resume = resumed(run, event)
+    assert resume() == attempt.returned
+    assert_succeeded(attempt, run, api)
+
+
+def test_no_credentials_in_the_trigger(run, api, deployment):
+    trigger = deferred(Try.of(run, *JOB))
+    for secret in deployment.values():
+        assert secret not in str(trigger.serialize())
+    assert api.token not in str(trigger.serialize())
+
+
+def test_a_false_success_of_the_pod_is_none_of_the_task(run, api):
+    api.behave(behaviours.succeed_without_running)
+    event = event_of(deferred(Try.of(run, *JOB)))
+    assert event["status"] == "success"
+    _, resume = resumed(run, event)
+    with pytest.raises(AirflowException, match="exit code 0"):
+        resume()
+    assert api.pods() == []
+
+
+def test_a_pod_that_is_gone_before_the_task_goes_on_decides_nothing(run, api):
+    trigger = deferred(Try.of(run, *JOB))
+    event = event_of(trigger)
+    api.delete_pod(trigger.pod_name, grace_s=0)
+    api.wait_for(trigger.pod_name, None)
+    attempt, resume = resumed(run, event)
+    resume()
+    assert_succeeded(attempt, run, api)
+
+
+def test_a_pod_that_was_deleted_before_it_published_is_a_failure(run, api):
+    trigger = deferred(Try.of(run, *JOB))
+    api.delete_pod(trigger.pod_name, grace_s=0)
+    api.wait_for(trigger.pod_name, None)
+    _, resume = resumed(run, event_of(trigger))
+    with pytest.raises(AirflowException, match="/_SUCCESS, got none"):
+        resume()
+    assert not is_published(run)
+
+
+def test_an_event_of_failure_after_the_snapshot_is_there_is_a_success(run, api):
+    trigger = deferred(Try.of(run, *JOB))
+    event = event_of(trigger)
+    attempt, resume = resumed(run, event | {"status": "error", "message": "the triggerer lost the pod"})
+    resume()
+    assert_succeeded(attempt, run, api)
+
+
+def test_exit_code_2_is_never_retried(run, api):
+    run.store.delete([keys.run_record(run.id, "concat_7d.build_split")])
+    _, resume = resumed(run, event_of(deferred(Try.of(run, *JOB))))
+    with pytest.raises(AirflowFailException, match="exit code 2"):
+        resume()
+    assert api.pods() == []
+
+
+def test_a_pod_nobody_has_room_for_is_given_up(run, api, monkeypatch):
+    monkeypatch.setenv("CLIPFARM_POD_SCHEDULE_TIMEOUT_S", "1")
+    api.behave(behaviours.pending_forever)
+    event = event_of(deferred(Try.of(run, *JOB)))
+    assert event["status"] == "timeout"
+    _, resume = resumed(run, event)
+    with pytest.raises(AirflowException, match="too long to be scheduled"):
+        resume()
+    assert api.pods() == []
+
+
+def test_a_person_who_ends_a_deferred_task_ends_its_pod(run, api):
+    trigger = deferred(Try.of(run, *JOB))
+    asyncio.run(trigger.on_kill())
+    api.wait_for(trigger.pod_name, None)
+    assert not is_published(run)

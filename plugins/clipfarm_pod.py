@@ -121,12 +121,12 @@ class TrainingPodOperator(KubernetesPodOperator):
 
     def on_kill(self) -> None:
         """Stop waiting for the pod. What becomes of it is decided outside of the signal's handler."""
-        if not self._waiting:
+        if self._waiting:
+            self._waiting = False
+            self._killed = True
+            raise _InterruptedError("SIGTERM")
+        if not self._killed:  # else it is being decided: a second signal must neither interrupt nor overrule that
             super().on_kill()
-            return
-        self._waiting = False  # a second signal must not interrupt that
-        self._killed = True
-        raise _InterruptedError("SIGTERM")
 
     def find_pod(self, namespace: str, context: Mapping[str, Any], *, exclude_checked: bool = True) -> k8s.V1Pod | None:
         """The job's pod, by its name; None where there is none. Labels may match several pods, a name cannot."""

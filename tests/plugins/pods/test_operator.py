@@ -8,7 +8,12 @@ import time
 
 import clipfarm_pod_lifecycle
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SnapshotRecord
@@ -101,6 +106,40 @@ def test_sigterm_of_the_worker_is_no_success_and_the_next_try_picks_the_pod_up(r
     second.execute()
     assert_succeeded(second, run, api, pods=1)
     assert pod["metadata"]["name"] == second.pod
+
+
+def test_a_second_sigterm_does_not_overrule_the_first(run, api):
+    attempt = Try.of(run, *JOB)
+    answer = attempt.ti.get_task_states
+
+    def states(**arguments):  # the worker is asked again while it decides
+        os.kill(os.getpid(), signal.SIGTERM)
+        return answer(**arguments)
+
+    attempt.ti.get_task_states = states
+    after(0.6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(AirflowException, match=": SIGTERM"):
+        attempt.execute()
+    [pod] = api.pods()
+    assert "deletionTimestamp" not in pod["metadata"]
+
+
+def test_a_task_that_ran_into_its_time_limit_takes_its_pod_along(run, api):
+    attempt = Try.of(run, *JOB)
+    api.behave(behaviours.pending_forever)
+
+    def expire(*_):
+        raise AirflowTaskTimeout("time is up")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, 0.6)
+    try:
+        with pytest.raises(AirflowTaskTimeout):
+            attempt.execute()
+        attempt.operator.on_kill()  # as the task runner does then
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    api.wait_for(attempt.pod, None)
 
 
 @pytest.mark.parametrize("state", ["failed", "success", "restarting", None])

@@ -149,6 +149,14 @@ class GateRecord(Frozen):
     leaderboard_key: str = Field(description="S3 key of the comparison folder")
 
 
+class FreshnessRecord(Frozen):
+    """The newest complete run, which is not older than it may be."""
+
+    run_id: str = Field(description="Its id")
+    age_hours: float = Field(description="Hours since it was resolved, which is when it pinned its inputs")
+    limit_hours: float = Field(description="Hours it may be old")
+
+
 class MaintenanceParams(Frozen):
     """What `maintain` is asked to do."""
 

@@ -32,22 +32,14 @@ from airflow.sdk import Param, dag, get_current_context, task
 
 from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.form import form_fields
-
-# Not shared with the training DAG: a module for both would be a third file in this folder, read for seven lines.
-DEFAULT_ARGS = {
-    "owner": "clipfarm",
-    "retries": 3,
-    "retry_delay": timedelta(minutes=1),
-    "retry_exponential_backoff": 2,
-    "max_retry_delay": timedelta(minutes=30),
-    "execution_timeout": timedelta(hours=4),
-    # Behind every task of a training run that waits for the same slot: the least of theirs is 1.
-    "priority_weight": 0,
-    "weight_rule": "absolute",
-}
+from clipfarm_tasks.scheduling import DEFAULT_ARGS, slot_of
 
 
-@task(multiple_outputs=False, doc_md="`clipfarm_tasks/steps/maintain.py`; by hand: `python -m clipfarm_tasks maintain`")
+@task(
+    multiple_outputs=False,
+    **slot_of("maintain"),
+    doc_md="`clipfarm_tasks/steps/maintain.py`; by hand: `python -m clipfarm_tasks maintain`",
+)
 def maintain() -> dict[str, Any]:
     """Maintain all tables, one after the other: the records of the runs are read once for all."""
     import clipfarm_runtime

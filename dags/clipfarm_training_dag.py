@@ -1,6 +1,6 @@
 """Retrain the models that predict how many views a short video has 7 and 30 days after it was published.
 
-Every day at 00:00 UTC: 3 fusion strategies x 2 horizons x 4 families = 24 jobs, and one leaderboard.
+Every day at 00:00 UTC: 3 fusion strategies x 2 horizons x 4 families = 24 jobs, in workers or pods, one leaderboard.
 
 **Inputs** (bucket `CLIPFARM_BUCKET`, connection `clipfarm_s3`): the metadata CSV, the fused manifests with their
 shards, the per-modality vectors. `resolve_run` pins their ETags; an input that changes during the run is refused.
@@ -8,9 +8,7 @@ shards, the per-modality vectors. `resolve_run` pins their ETags; an input that 
 **Outputs**: one immutable snapshot per job and per pair, and `comparison/` with the leaderboard, under
 `clipfarm/models/snapshots/run_id=<id>/`. A folder without `_SUCCESS` is no snapshot.
 
-**Params**: what the trigger form leaves out is skipped. A value that the form cannot check is refused by `resolve_run`,
-with every problem in one message.
-
+**Params**: what the form leaves out is skipped. What it cannot check, `resolve_run` refuses, all problems at once.
 **Running it again is safe.** Clear one task, a group or the run: with the same params, inputs and code, finished work
 is found and kept. With others, the run gets a new run id with a suffix. Nothing finished is overwritten.
 
@@ -24,6 +22,7 @@ is found and kept. With others, the run gets a new run id with a suffix. Nothing
 | `scan_metadata` failed | the CSV breaks the rule it names | when mended, clear `resolve_run` with downstream |
 | `reconstruct_*` failed: quarantined | too many unusable vectors | read the quarantine list it names; tell upstream |
 | only `gate` failed | some jobs have no snapshot; the others are kept | clear the tasks it names, with downstream |
+| `train_*` failed: pod ... | its pod ended without a snapshot; the sentence says how | nothing, if a retry follows |
 | `leaderboard` failed, the rest is fine | only the comparison is missing | clear `leaderboard` with downstream |
 """
 
@@ -31,32 +30,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import Param, TaskGroup, XComArg, chain, dag, get_current_context, task
+from clipfarm_alerts import alerts
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.form import form_fields
-
-# Higher starts first. What feeds the jobs goes before them; among the jobs the slowest family goes first, so that none
-# of them is left over at the end. The gated family sees the same rows and inputs under every strategy: it is trained
-# for the first strategy before all other jobs, and for the others last, when its result is there to be shared.
-FEEDING = 10
-FIRST_GATED = 5
-PRIORITY = {Family.CONCAT_MLP: 4, Family.GBDT: 3, Family.RIDGE: 2, Family.GATED_FUSION_MLP: 1}
-
-LONG = timedelta(hours=3)
-DEFAULT_ARGS = {
-    "owner": "clipfarm",
-    "retries": 3,
-    "retry_delay": timedelta(seconds=30),
-    "retry_exponential_backoff": 2,
-    "max_retry_delay": timedelta(minutes=15),
-    "execution_timeout": timedelta(hours=1),
-    "priority_weight": FEEDING,
-    "weight_rule": "absolute",
-}
+from clipfarm_tasks.pod_settings import trains_in_pod
+from clipfarm_tasks.scheduling import DEFAULT_ARGS, slot_of
 
 
-@task(multiple_outputs=False, execution_timeout=timedelta(minutes=10))
+@task(multiple_outputs=False, **slot_of("resolve_run"))
 def resolve_run() -> dict[str, Any]:
     """Check the params and pin what the run is made of."""
     from clipfarm_runtime import resolve
@@ -72,8 +55,29 @@ def step(
     from clipfarm_runtime import run_step
 
     # Pulled, not passed: as an argument it would draw an arrow from resolve_run to every task.
-    run = get_current_context()["ti"].xcom_pull(task_ids="resolve_run")
-    return run_step(name, run, strategy, horizon, family)
+    return run_step(name, get_current_context()["ti"].xcom_pull(task_ids="resolve_run"), strategy, horizon, family)
+
+
+@task(multiple_outputs=False, **slot_of("delete_pods"))
+def delete_pods() -> dict[str, int]:
+    """Delete the pods this run has left; skipped where nothing trains in pods."""
+    from clipfarm_pod_janitor import delete_pods as delete
+
+    return delete(get_current_context()["ti"].xcom_pull(task_ids="resolve_run"))
+
+
+def drawn(
+    name: str, strategy: Strategy | None = None, horizon: Horizon | None = None, family: Family | None = None
+) -> dict[str, Any]:
+    """What every kind of task is drawn with, under the name that its record and the command line know it by."""
+    selectors = {"strategy": strategy, "horizon": horizon, "model": family}
+    options = "".join(f" --{option} {value}" for option, value in selectors.items() if value is not None)
+    return {
+        "task_id": keys.task_id(name, strategy, horizon, family).rpartition(".")[2],  # the task group adds its prefix
+        "doc_md": f"`clipfarm_tasks/steps/{name}.py`; by hand: "
+        f"`python -m clipfarm_tasks step {name} --run-id <id>{options}`",
+        **slot_of(name, strategy, family),
+    }
 
 
 def box(
@@ -83,24 +87,20 @@ def box(
     family: Family | None = None,
     **settings: Any,
 ) -> XComArg:
-    """Draw one task under the name that its record and the command line know it by."""
-    task_id = keys.task_id(name, strategy, horizon, family).rpartition(".")[2]  # the task group adds its own prefix
-    selectors = {"strategy": strategy, "horizon": horizon, "model": family}
-    options = "".join(f" --{option} {value}" for option, value in selectors.items() if value is not None)
-    doc = f"`clipfarm_tasks/steps/{name}.py`; by hand: `python -m clipfarm_tasks step {name} --run-id <id>{options}`"
-    return step.override(task_id=task_id, doc_md=doc, **settings)(
-        name,
-        None if strategy is None else strategy.value,
-        None if horizon is None else int(horizon),
-        None if family is None else family.value,
+    """Draw a task that runs a step in the worker."""
+    return step.override(**drawn(name, strategy, horizon, family), **settings)(
+        name, strategy and strategy.value, horizon and int(horizon), family and family.value
     )
 
 
-def training_task(strategy: Strategy, horizon: Horizon, family: Family) -> XComArg:
-    """Draw the task that trains one job; the only place that decides where a job runs."""
-    first_gated = family is Family.GATED_FUSION_MLP and strategy is next(iter(Strategy))
-    weight = FIRST_GATED if first_gated else PRIORITY[family]
-    return box("train", strategy, horizon, family, priority_weight=weight, execution_timeout=LONG)
+def training_task(strategy: Strategy, horizon: Horizon, family: Family) -> Any:
+    """Draw the task that trains one job, here or in a pod: the deployment decides."""
+    if not trains_in_pod(family):
+        return box("train", strategy, horizon, family)
+    from clipfarm_pod import TrainingPodOperator
+
+    drawn_as = drawn("train", strategy, horizon, family)
+    return TrainingPodOperator(strategy=strategy, horizon=horizon, family=family, **drawn_as)
 
 
 @dag(
@@ -113,6 +113,7 @@ def training_task(strategy: Strategy, horizon: Horizon, family: Family) -> XComA
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=20),
     default_args=DEFAULT_ARGS,
+    **alerts("late"),
     params={name: Param(**field) for name, field in form_fields().items()},
     tags=["clipfarm", "training"],
 )
@@ -121,12 +122,12 @@ def clipfarm_training() -> None:
     scan = box("scan_metadata")
     metadata = {horizon: box("filter_metadata", horizon=horizon) for horizon in Horizon}
     manifests = {strategy: box("resolve_manifest", strategy) for strategy in Strategy}
-    fused = {strategy: box("reconstruct_fused", strategy, execution_timeout=LONG) for strategy in Strategy}
+    fused = {strategy: box("reconstruct_fused", strategy) for strategy in Strategy}
     # all_done: neither a missing manifest nor a strategy that was not asked for may stop the others. Not
     # all_done_min_one_success: that rule skips the task as soon as one upstream is skipped.
-    modalities = box("reconstruct_modalities", trigger_rule="all_done", execution_timeout=LONG)
+    modalities = box("reconstruct_modalities", trigger_rule="all_done")
     # all_done: partial results are kept and what is missing is marked. The gate then fails the run.
-    leaderboard = box("leaderboard", trigger_rule="all_done")
+    leaderboard = box("leaderboard", trigger_rule="all_done", **alerts("gate"))
 
     resolve_run() >> [scan, *manifests.values()]
     scan >> list(metadata.values())
@@ -138,11 +139,12 @@ def clipfarm_training() -> None:
             with TaskGroup(f"{strategy}_{horizon}d", tooltip=f"{strategy}, {horizon} days after publication"):
                 split = box("build_split", strategy, horizon)
                 publish = box("publish_snapshot", strategy, horizon, trigger_rule="none_failed_min_one_success")
-                split >> [training_task(strategy, horizon, family) for family in Family] >> publish
+                split >> [training_task(strategy, horizon, family) for family in Family] >> publish >> leaderboard
             [metadata[horizon], fused[strategy], modalities] >> split
-            publish >> leaderboard
 
-    leaderboard >> box("gate")
+    with TaskGroup("verdict", prefix_group_id=False, tooltip="is everything there?"):
+        # A teardown runs whatever happened, also when a person fails the run, and decides nothing about it.
+        leaderboard >> box("gate", **alerts("gate")) >> delete_pods().as_teardown()
 
 
 clipfarm_training()

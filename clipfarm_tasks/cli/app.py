@@ -190,6 +190,18 @@ def maintain(
 
 
 @app.command()
+def freshness(max_age_hours: options.MaxAgeHours = None) -> None:
+    """Find the newest complete run. Exits 0 if it is fresh, 2 if it is stale or there is none, 1 without an answer."""
+    from clipfarm_tasks.alert_settings import AlertSettings
+    from clipfarm_tasks.steps.check_freshness import check_freshness
+    from clipfarm_tasks.storage import open_store
+
+    limit = AlertSettings.from_environment().stale_after_hours if max_age_hours is None else max_age_hours
+    record = check_freshness(open_store(Settings.from_environment()), limit)
+    typer.echo(f"run {record.run_id} was resolved {record.age_hours:.1f} h ago, the limit is {limit:g} h")
+
+
+@app.command()
 def check() -> None:
     """Probe the bucket, the permissions, conditional writes and the input; say in plain words what is wrong."""
     from clipfarm_tasks.preflight import check as probe

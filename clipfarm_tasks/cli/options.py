@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipfarm_tasks.alert_settings import AlertSettings
 from clipfarm_tasks.config import FeatureSet, Frozen, RankMetric, RunParams, SplitStrategy
 from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
@@ -59,5 +60,13 @@ OnlyHorizon = Annotated[
 ]
 OnlyModel = Annotated[Family | None, typer.Option("--model", help="Only this model family. Default: all.")]
 
+MaxAgeHours = Annotated[
+    float | None,
+    typer.Option(
+        "--max-age-hours",
+        help=f"{_help('stale_after_hours', AlertSettings)}. "
+        f"Default: CLIPFARM_STALE_AFTER_HOURS, else {default('stale_after_hours', AlertSettings):g}",
+    ),
+]
 KeepDays = Annotated[int, typer.Option("--keep-days", help=_help("keep_days", MaintenanceParams))]
 DryRun = Annotated[bool, typer.Option("--dry-run", help=_help("dry_run", MaintenanceParams))]

@@ -93,6 +93,23 @@ class AirflowClient:
                 raise StackError(f"expected DAG {dag_id} within {timeout_s:g} s, got none, at {self._http.base_url}")
             time.sleep(_POLL_S)
 
+    def pools(self) -> dict[str, int]:
+        """Slots by pool."""
+        answer = self._json("GET", "/api/v2/pools", params={"limit": 1000})
+        return {pool["name"]: pool["slots"] for pool in answer["pools"]}
+
+    def set_pools(self, sizes: Mapping[str, int]) -> None:
+        """Make pools have these slots, whether they exist or not; what is deferred takes its slot too."""
+        present = self.pools()
+        for name, slots in sizes.items():
+            size = {"slots": slots, "include_deferred": True}
+            if name in present:
+                # Two names for one field: a PATCH wants the pool's own again, as "pool" (Airflow 3.3.2).
+                path = f"/api/v2/pools/{quote(name)}"
+                self._json("PATCH", path, params={"update_mask": [*size]}, json={"pool": name} | size)
+            else:
+                self._json("POST", "/api/v2/pools", json={"name": name} | size)
+
     def unpause(self, dag_id: str) -> None:
         """Let the scheduler run a DAG."""
         self._json("PATCH", f"/api/v2/dags/{quote(dag_id)}", json={"is_paused": False})

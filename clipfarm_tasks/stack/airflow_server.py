@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from clipfarm_tasks.scheduling import pool_sizes
 from clipfarm_tasks.stack.airflow_client import AirflowClient
 from clipfarm_tasks.stack.errors import StackError
 from clipfarm_tasks.stack.ports import LOOPBACK, free_ports
@@ -58,7 +59,8 @@ class AirflowServer:
             s3: CLIPFARM_BUCKET and the AWS variables of the bucket, as `SeaweedServer.environment` gives them.
             dags: DAG folder.
             plugins: plugin folder.
-            overrides: further environment of every component, e.g. ``AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE``.
+            overrides: further environment of every component, e.g. ``AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE``;
+                CLIPFARM_CPU_SLOTS and CLIPFARM_GPU_SLOTS size the pools.
         """
         self.url = ""
         self._home = home.resolve()
@@ -69,14 +71,19 @@ class AirflowServer:
         self._servers: list[ServerProcess] = []
 
     def __enter__(self) -> Self:
-        """Create the database if need be, start all components, wait until each reports healthy.
+        """Create the database if need be, start all components, wait until each reports healthy, set up the pools.
 
         Raises:
+            ConfigError: the size of a pool is no positive number.
             StackError: one of them does not come up; shows the end of its log.
         """
+        pools = pool_sizes(self._overrides)
         try:
             self._start()
             self._wait_until_healthy()
+            # Before anybody unpauses a DAG: a task of a pool that does not exist is never started, and says nothing.
+            with self.client() as client:
+                client.set_pools(pools)
         except BaseException:
             self._stop()
             raise

@@ -6,6 +6,7 @@ from datetime import timedelta
 STRATEGIES = ("concat", "sum_pool", "max_pool")
 DAYS = ("7d", "30d")
 FAMILIES = ("concat_mlp", "gated_fusion_mlp", "ridge", "gbdt")
+NO_STEPS = {"resolve_run", "delete_pods"}
 PAIRS = tuple(f"{strategy}_{days}" for strategy in STRATEGIES for days in DAYS)
 
 
@@ -27,6 +28,7 @@ def expected_edges():
                 edges.add((f"{pair}.train_{family}", f"{pair}.publish_snapshot"))
             edges.add((f"{pair}.publish_snapshot", "leaderboard"))
     edges.add(("leaderboard", "gate"))
+    edges.add(("gate", "delete_pods"))
     return edges
 
 
@@ -35,20 +37,27 @@ def test_edges_are_exactly_those(dag):
     assert edges == expected_edges()
 
 
-def test_49_tasks_with_readable_ids(dag):
+def test_50_tasks_with_readable_ids(dag):
     assert set(dag.task_ids) == {task for edge in expected_edges() for task in edge}
-    assert len(dag.task_ids) == 49
+    assert len(dag.task_ids) == 50
 
 
 def test_a_failed_gate_fails_the_run(dag):
-    assert [task.task_id for task in dag.leaves] == ["gate"]
+    # Behind it is only a teardown, which decides nothing about the run; tests/dags/test_runs.py lets a gate fail.
+    [last] = dag.leaves
+    assert (last.task_id, last.is_teardown, last.on_failure_fail_dagrun) == ("delete_pods", True, False)
+    assert last.upstream_task_ids == {"gate"}
     assert dag.get_task("gate").trigger_rule == "all_success"
 
 
 def test_trigger_rules(dag):
     special = {task.task_id: str(task.trigger_rule.value) for task in dag.tasks if task.trigger_rule != "all_success"}
     publish = {f"{pair}.publish_snapshot": "none_failed_min_one_success" for pair in PAIRS}
-    assert special == publish | {"reconstruct_modalities": "all_done", "leaderboard": "all_done"}
+    assert special == publish | {
+        "reconstruct_modalities": "all_done",
+        "leaderboard": "all_done",
+        "delete_pods": "all_done_setup_success",
+    }
 
 
 def test_schedule(dag):
@@ -62,7 +71,7 @@ def test_schedule(dag):
 def test_each_box_does_what_its_id_says(dag):
     checked = 0
     for task in dag.tasks:
-        if task.task_id == "resolve_run":
+        if task.task_id in NO_STEPS:
             continue
         name, strategy, days, family = task.op_args
         last = name if family is None else f"{name}_{family}"
@@ -82,7 +91,7 @@ def test_each_box_does_what_its_id_says(dag):
 def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
     checked = 0
     for task in dag.tasks:
-        if task.task_id == "resolve_run":
+        if task.task_id in NO_STEPS:
             continue
         name, strategy, days, family = task.op_args
         file, command = re.fullmatch(r"`(.+?)`; by hand: `python -m clipfarm_tasks step (.+?)`", task.doc_md).groups()

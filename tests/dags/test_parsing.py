@@ -7,6 +7,12 @@ import sys
 
 import pytest
 
+ALERTS = {
+    "CLIPFARM_ALERT_SLACK_CONNECTION": "clipfarm_slack",
+    "CLIPFARM_ALERT_EMAIL": "a@example.org,b@example.org",
+    "CLIPFARM_ALERT_SMTP_CONNECTION": "clipfarm_smtp",
+    "CLIPFARM_ALERT_LATE_AFTER_MIN": "240",
+}
 HERE = pathlib.Path(__file__).parent
 SERIALISE = """
 import json, sys
@@ -39,7 +45,7 @@ def parsed(root, airflow_environment):
 
 def test_parses_with_every_heavy_import_refused(parsed):
     assert parsed["errors"] == []
-    assert sorted(parsed["dags"]) == ["clipfarm_maintenance", "clipfarm_training"]
+    assert sorted(parsed["dags"]) == ["clipfarm_freshness", "clipfarm_maintenance", "clipfarm_training"]
 
 
 def test_parsing_loads_nothing_heavy_over_bare_airflow(parsed):
@@ -48,9 +54,11 @@ def test_parsing_loads_nothing_heavy_over_bare_airflow(parsed):
 
 
 def test_parsing_loads_only_the_parse_safe_modules_of_the_package(parsed):
-    safe = {"config", "contracts", "errors", "families", "form", "keys"}
+    safe = {"alert_settings", "config", "contracts", "errors", "families", "form", "keys", "pod_settings", "scheduling"}
     loaded = {name.removeprefix("clipfarm_tasks.") for name in parsed["ours"]} - {
+        "clipfarm_alerts",
         "clipfarm_tasks",
+        "clipfarm_freshness_dag",
         "clipfarm_maintenance_dag",
         "clipfarm_training_dag",
     }
@@ -71,11 +79,65 @@ def test_guard_fails_a_dag_that_loads_something_heavy(line, tmp_path, airflow_en
     assert "while Airflow parses" in answer["errors"][0]
 
 
-def test_serialised_dag_is_the_same_in_every_process(root, airflow_environment):
-    first, second = (
-        answer_of(airflow_environment | {"PYTHONHASHSEED": seed}, "-c", SERIALISE, root / "dags") for seed in ("1", "2")
-    )
+@pytest.fixture
+def serialised(root, airflow_environment):
+    """Every DAG as two processes with different hash seeds serialise it: ``serialised(**variables)``."""
+
+    def both(**variables):
+        seeds = ({"PYTHONHASHSEED": seed} for seed in ("1", "2"))
+        environments = [airflow_environment | variables | seed for seed in seeds]
+        return [answer_of(environment, "-c", SERIALISE, root / "dags") for environment in environments]
+
+    return both
+
+
+def test_serialised_dag_is_the_same_in_every_process(serialised):
+    first, second = serialised()
     # Airflow writes the DAG's own keys in the order of a set; it sorts them before it compares versions, and so do we.
     assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
-    sizes = {name: len(serialised["dag"]["tasks"]) for name, serialised in first.items()}
-    assert sizes == {"clipfarm_maintenance": 1, "clipfarm_training": 49}
+    sizes = {name: len(dag["dag"]["tasks"]) for name, dag in first.items()}
+    assert sizes == {"clipfarm_freshness": 1, "clipfarm_maintenance": 1, "clipfarm_training": 50}
+    assert told(first) == {}
+
+
+def test_serialised_dag_is_the_same_with_alerts_and_holds_no_credentials(serialised):
+    connections = {
+        "AIRFLOW_CONN_CLIPFARM_SLACK": '{"conn_type": "slackwebhook", "password": "https://hooks.example/T0/a-secret"}',
+        "AIRFLOW_CONN_CLIPFARM_SMTP": '{"conn_type": "smtp", "host": "mail.example", "password": "a-secret"}',
+    }
+    first, second = serialised(**ALERTS, **connections)
+    text = json.dumps(first, sort_keys=True)
+    assert text == json.dumps(second, sort_keys=True)
+    assert told(first) == {"clipfarm_freshness": ["check_freshness"], "clipfarm_training": ["gate", "leaderboard"]}
+    deadlines = {name: len(dag["dag"].get("deadline") or ()) for name, dag in first.items()}
+    assert deadlines == {"clipfarm_freshness": 0, "clipfarm_maintenance": 0, "clipfarm_training": 2}
+    assert "clipfarm_slack" in text
+    assert "a-secret" not in text
+    assert ".example/T0" not in text
+
+
+def told(serialised):
+    """Tasks whose failure is told, by DAG."""
+    found = {
+        name: sorted(
+            task["__var"]["task_id"] for task in dag["dag"]["tasks"] if task["__var"].get("has_on_failure_callback")
+        )
+        for name, dag in serialised.items()
+    }
+    return {name: tasks for name, tasks in found.items() if tasks}
+
+
+@pytest.mark.parametrize("alerts", [{}, ALERTS], ids=["no alerts", "alerts"])
+def test_wrong_alerts_are_an_import_error_that_names_the_variable(root, airflow_environment, alerts):
+    wrong = alerts | {"CLIPFARM_ALERT_LATE_AFTER_MIN": "soon"}
+    ours = [root / "dags", root / "plugins", root / "clipfarm_tasks"]
+    answer = answer_of(airflow_environment | wrong, HERE / "guard.py", root / "dags", *ours)
+    assert answer["dags"] == ["clipfarm_maintenance"]
+    assert all("ConfigError: alerts: CLIPFARM_ALERT_LATE_AFTER_MIN: " in error for error in answer["errors"])
+
+
+def test_alerts_load_nothing_heavy_either(root, airflow_environment):
+    ours = [root / "dags", root / "plugins", root / "clipfarm_tasks"]
+    answer = answer_of(airflow_environment | ALERTS, HERE / "guard.py", root / "dags", *ours)
+    assert answer["errors"] == []
+    assert "slack_sdk" in answer["loaded"]

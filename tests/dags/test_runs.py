@@ -61,6 +61,7 @@ def states(outcome, prefix):
 
 def test_everything_succeeds_without_a_logical_date(outcomes):
     outcome = outcomes["all"]
+    assert outcome["states"].pop("delete_pods") == "skipped"  # nothing trains in pods here
     assert set(outcome["states"].values()) == {"success"}
     assert len(outcome["states"]) == 49
     assert outcome["state"] == "success"
@@ -70,7 +71,8 @@ def test_everything_succeeds_without_a_logical_date(outcomes):
 
 def test_one_small_xcom_per_task(outcomes):
     xcoms = outcomes["all"]["xcoms"]
-    assert sorted(task for task, _, _ in xcoms) == sorted(outcomes["all"]["states"])
+    succeeded = [task for task, state in outcomes["all"]["states"].items() if state == "success"]
+    assert sorted(task for task, _, _ in xcoms) == sorted(succeeded)
     assert {key for _, key, _ in xcoms} == {"return_value"}
 
 
@@ -144,7 +146,7 @@ def test_an_error_that_no_retry_can_heal_is_tried_once(outcomes):
 @pytest.mark.parametrize("name", ["not resolved", "wrong params"])
 def test_an_unresolved_run_starts_nothing(outcomes, name):
     outcome = outcomes[name]
-    done = {task for task, state in outcome["states"].items() if state != "upstream_failed"}
+    done = {task for task, state in outcome["states"].items() if state not in {"upstream_failed", "skipped"}}
     # These two start whatever happened upstream: they end at once and say that there is no resolved run.
     assert done == {"resolve_run", "reconstruct_modalities", "leaderboard"}
     assert {outcome["states"][task] for task in done} == {"failed"}

@@ -86,7 +86,10 @@ def test_a_deadline_wants_a_time_and_the_others_do_not(configure):
     assert alerts("late") == {}
     assert len(alerts("gate")["on_failure_callback"]) == len(alerts("stale")["on_failure_callback"]) == 1
     configure(EMAIL, LATE)
-    assert [each.interval.total_seconds() for each in alerts("late")["deadline"]] == [5400, 5400]
+    deadlines = alerts("late")["deadline"]
+    assert [each.interval.total_seconds() for each in deadlines] == [5400, 5400]
+    # A run by hand has no logical date to count from.
+    assert [each.reference.reference_name for each in deadlines] == ["DagRunQueuedAtDeadline"] * 2
     assert [type(each).__name__ for each in alerts("gate")["on_failure_callback"]] == [
         "SlackWebhookNotifier",
         "SmtpNotifier",
@@ -170,6 +173,7 @@ def run_before(state):
     [
         (None, 5, True),
         (run_before("success"), 5, True),
+        (run_before("running"), 5, True),
         (run_before("failed"), 5, False),
         (run_before("failed"), REMINDED_AT_HOUR, True),
     ],

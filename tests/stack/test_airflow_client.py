@@ -137,6 +137,20 @@ def test_a_dag_that_never_comes_is_reported(airflow, client):
         client.wait_for_dag("a_dag", 0)
 
 
+def test_pools_are_created_or_resized_and_others_left_alone(airflow, client):
+    present = [{"name": "default_pool", "slots": 128}, {"name": "cpu", "slots": 2}]
+    airflow.on("GET", "/api/v2/pools", ok({"pools": present, "total_entries": 2}))
+    airflow.on("PATCH", "/api/v2/pools/cpu", ok({}))
+    airflow.on("POST", "/api/v2/pools", httpx.Response(201, json={}))
+    client.set_pools({"cpu": 4, "gpu": 1})
+    writes = [request for request in airflow.requests[1:] if request.method != "GET"]
+    assert [(each.method, json.loads(each.content)) for each in writes] == [
+        ("PATCH", {"pool": "cpu", "slots": 4, "include_deferred": True}),
+        ("POST", {"name": "gpu", "slots": 1, "include_deferred": True}),
+    ]
+    assert writes[0].url.params.get_list("update_mask") == ["slots", "include_deferred"]
+
+
 def test_nothing_listening_is_an_unhealthy_api_server():
     from clipfarm_tasks.stack.ports import free_ports
 

@@ -5,6 +5,7 @@ import time
 import pytest
 from rich.console import Console
 
+from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from clipfarm_tasks.stack.demo import follow
 from clipfarm_tasks.stack.errors import StackError
@@ -40,7 +41,7 @@ def sample():
             "ambient": sorted(name for name in os.environ if name.startswith("AWS_")),
         }
 
-    @task
+    @task(pool="clipfarm_gpu")
     def linger():
         subprocess.run(["sleep", "300"], check=True)
 
@@ -56,13 +57,18 @@ def airflow(tmp_path, monkeypatch):
     for name in ("dags", "plugins"):
         (tmp_path / name).mkdir()
     (tmp_path / "dags" / "sample.py").write_text(DAG)
-    overrides = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"}
+    overrides = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False", "CLIPFARM_CPU_SLOTS": "3"}
     return AirflowServer(tmp_path / "home", S3, tmp_path / "dags", tmp_path / "plugins", overrides)
 
 
 @pytest.mark.integration
 def test_runs_a_dag_tells_why_a_task_failed_and_leaves_nothing_running(airflow, capsys):
     with airflow, airflow.client() as client:
+        pools = client.pools()
+        assert (pools.pop("clipfarm_cpu"), pools.pop("clipfarm_gpu")) == (3, 1)
+        client.set_pools({"clipfarm_cpu": 2})  # as a start with another size does
+        assert client.pools() == pools | {"clipfarm_cpu": 2, "clipfarm_gpu": 1}
+
         client.wait_for_dag("sample", 60)
         client.unpause("sample")
 
@@ -109,6 +115,13 @@ def test_runs_a_dag_tells_why_a_task_failed_and_leaves_nothing_running(airflow, 
 
 def members_of(airflow):
     return {member for server in airflow.servers for member in server.members()}
+
+
+def test_a_pool_without_slots_is_refused_before_anything_starts(airflow, tmp_path):
+    airflow._overrides["CLIPFARM_GPU_SLOTS"] = "none"
+    with pytest.raises(ConfigError, match="expected CLIPFARM_GPU_SLOTS to be a whole number"):
+        airflow.__enter__()
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_database_that_cannot_be_made_is_reported_with_the_log_and_nothing_starts(airflow, tmp_path):

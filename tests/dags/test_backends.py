@@ -1,0 +1,145 @@
+"""The same graph whichever backend trains: only the operator of the jobs differs."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+DESCRIBE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1], safe_mode=False)
+dag = bag.dags.get("clipfarm_training")
+tasks = {} if dag is None else {
+    task.task_id: {
+        "type": type(task).__name__,
+        "upstream": sorted(task.upstream_task_ids),
+        "rule": str(task.trigger_rule.value),
+        "retries": task.retries,
+        "pool": task.pool,
+        "weight": task.priority_weight,
+        "hours": task.execution_timeout.total_seconds() / 3600,
+        "doc": task.doc_md,
+    }
+    for task in dag.tasks
+}
+sys.stdout.write("\\n===\\n" + json.dumps({"tasks": tasks, "errors": list(bag.import_errors.values())}))
+"""
+SERIALISE = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.serialization.serialized_objects import DagSerialization
+dag = DagBag(sys.argv[1], safe_mode=False).dags["clipfarm_training"]
+sys.stdout.write("\\n===\\n" + json.dumps(DagSerialization.to_dict(dag), sort_keys=True))
+"""
+PODS = {"CLIPFARM_TRAIN_BACKEND": "kubernetes", "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0"}
+AUTO = PODS | {"CLIPFARM_TRAIN_BACKEND": "auto", "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}'}
+BACKENDS = {"local": {}, "kubernetes": PODS, "auto": AUTO, "kubernetes without GPU": PODS | {"CLIPFARM_POD_GPUS": "0"}}
+
+
+def answer_of(environment, *arguments):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.rpartition("\n===\n")[2])
+
+
+@pytest.fixture
+def described(root, airflow_environment):
+    return lambda variables: answer_of(airflow_environment | variables, "-c", DESCRIBE, root / "dags")
+
+
+@pytest.fixture
+def by_backend(described):
+    found = {}
+    for name, variables in BACKENDS.items():
+        answer = described(variables)
+        assert answer["errors"] == []
+        found[name] = answer["tasks"]
+    return found
+
+
+def jobs(tasks):
+    return {name: task for name, task in tasks.items() if ".train_" in name}
+
+
+def test_ids_edges_rules_docs_and_weights_are_one_and_the_same(by_backend):
+    compared = ("upstream", "rule", "retries", "weight", "doc")
+    graphs = {
+        json.dumps({name: [task[key] for key in compared] for name, task in tasks.items()}, sort_keys=True)
+        for tasks in by_backend.values()
+    }
+    assert len(graphs) == 1
+    assert [len(tasks) for tasks in by_backend.values()] == [50] * len(BACKENDS)
+
+
+def test_which_jobs_are_pods(by_backend):
+    types = {
+        backend: {name.partition(".train_")[2]: task["type"] for name, task in jobs(tasks).items()}
+        for backend, tasks in by_backend.items()
+    }
+    assert set(types["local"].values()) == {"_PythonDecoratedOperator"}
+    assert set(types["kubernetes"].values()) == {"TrainingPodOperator"}
+    assert {name for name, kind in types["auto"].items() if kind == "TrainingPodOperator"} == {
+        "concat_mlp",
+        "gated_fusion_mlp",
+    }
+
+
+def test_only_jobs_on_a_gpu_wait_for_one(by_backend):
+    def on_gpu(backend):
+        return {name.partition(".train_")[2] for name, task in by_backend[backend].items() if "gpu" in task["pool"]}
+
+    gpu_families = {"concat_mlp", "gated_fusion_mlp"}
+    assert on_gpu("local") == on_gpu("kubernetes without GPU") == set()
+    assert on_gpu("kubernetes") == on_gpu("auto") == gpu_families
+
+
+def test_a_task_outlives_every_limit_of_its_pod(by_backend):
+    for task in jobs(by_backend["kubernetes"]).values():
+        assert task["hours"] > (1200 + 600 + 9000) / 3600
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"CLIPFARM_TRAIN_BACKEND": "kubernetes"}, "expected CLIPFARM_POD_IMAGE, got nothing"),
+        (PODS | {"CLIPFARM_POD_IMAGE": "clipfarm-trainer:latest"}, "tag other than latest"),
+        ({"CLIPFARM_TRAIN_BACKEND": "cluster"}, "expected CLIPFARM_TRAIN_BACKEND to be one of local, kubernetes, auto"),
+    ],
+)
+def test_a_wrong_deployment_is_told_where_everybody_looks(described, variables, problem):
+    answer = described(variables)
+    assert answer["tasks"] == {}
+    [error] = answer["errors"]
+    assert problem in error
+
+
+def test_pods_load_nothing_heavy_at_parse(root, airflow_environment):
+    ours = [root / "dags", root / "plugins", root / "clipfarm_tasks"]
+    answer = answer_of(airflow_environment | PODS, HERE / "guard.py", root / "dags", *ours)
+    assert answer["errors"] == []
+    assert "kubernetes" in answer["loaded"]
+    assert set(answer["heavy"]) & set(answer["loaded"]) == set()
+
+
+def test_serialised_dag_with_pods_is_the_same_in_every_process(root, airflow_environment):
+    variables = PODS | {
+        "CLIPFARM_POD_NODE_SELECTOR": '{"b": "1", "a": "2"}',
+        "CLIPFARM_POD_TOLERATIONS": '[{"key": "spot"}]',
+    }
+    first, second = (
+        answer_of(airflow_environment | variables | {"PYTHONHASHSEED": seed}, "-c", SERIALISE, root / "dags")
+        for seed in ("1", "2")
+    )
+    assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert " at 0x" not in json.dumps(first)

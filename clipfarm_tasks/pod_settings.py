@@ -6,6 +6,7 @@ Part of what DAG files read at parse time: it knows neither Airflow nor Kubernet
 import json
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from clipfarm_tasks.families import PRESETS, Family
 BACKEND = "CLIPFARM_TRAIN_BACKEND"
 PREFIX = "CLIPFARM_POD_"
 
+_MARGIN = timedelta(minutes=10)
+_MAY_BE_EMPTY = frozenset({"s3_secret"})  # and means none then; of the others, empty is as good as not set
 _LABEL = r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 _NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 
@@ -96,6 +99,12 @@ class PodSettings(Frozen):
     deferrable: bool = Field(default=False, description="Wait in the triggerer instead of in a worker slot")
     poll_interval_s: float = Field(default=10.0, gt=0, lt=60, description="Seconds between two looks at the pod")
 
+    @property
+    def longest_life(self) -> timedelta:
+        """From the creation of a pod to its end at the latest, with a margin for what lies between its limits."""
+        limits_s = self.schedule_timeout_s + self.startup_timeout_s + self.active_deadline_s + self.grace_period_s
+        return timedelta(seconds=limits_s) + _MARGIN
+
     @field_validator("image")
     @classmethod
     def _image_is_pinned(cls, image: str) -> str:
@@ -130,11 +139,12 @@ class PodSettings(Frozen):
         variables: dict[str, str] = {}
         for field in cls.model_fields:
             general, own = f"{PREFIX}{field.upper()}", f"{PREFIX}{family.upper()}_{field.upper()}"
-            variables[field] = own if own in env else general
+            is_own = bool(env.get(own)) or (own in env and field in _MAY_BE_EMPTY)
+            variables[field] = own if is_own else general
             text = env.get(variables[field])
             if text:
                 values[field] = text
-            elif text is not None and field == "s3_secret":  # of the others, empty is as good as not set
+            elif text is not None and field in _MAY_BE_EMPTY:
                 values[field] = None
         try:
             return cls.model_validate(values)

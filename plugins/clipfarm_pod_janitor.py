@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 def delete_pods(run: Mapping[str, Any] | None) -> dict[str, int]:
     """Delete every pod of a run, which has nothing left to train, and those of other runs that have ended.
 
-    Pods of other runs that are still alive are left to those runs, and to their own deadline.
+    Pods of other runs that are alive are left to those runs, until they are older than all limits of a pod together:
+    Kubernetes counts a deadline from the start, so one that finds no node would wait for ever.
 
     Args:
         run: JSON form of the `RunRecord`; None or empty when ``resolve_run`` left none.
@@ -47,11 +49,13 @@ def delete_pods(run: Mapping[str, Any] | None) -> dict[str, int]:
 
     ours = run_label(RunRecord.model_validate(run).run_id) if run else None
     deleted = 0
+    oldest = datetime.now(tz=UTC) - max(one.longest_life for one in settings)
     places = {(one.connection_id, one.namespace, one.deployment) for one in settings}
     for connection_id, namespace, deployment in sorted(places):
         client = KubernetesHook(conn_id=connection_id).core_v1_client
         for pod in find_all(client, namespace, deployment_labels(deployment)):
-            if pod.metadata.labels.get(RUN_LABEL) == ours or not is_alive(pod):
+            is_left = not is_alive(pod) or pod.metadata.creation_timestamp < oldest
+            if is_left or pod.metadata.labels.get(RUN_LABEL) == ours:
                 log.info("deleting pod %s (%s)", pod.metadata.name, pod.status.phase)
                 delete(client, pod)
                 deleted += 1

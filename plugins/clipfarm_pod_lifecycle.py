@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tenacity
-from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import (
-    WaitRetryAfterOrExponential,
-    generic_api_retry,
-)
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import WaitRetryAfterOrExponential
 from airflow.providers.cncf.kubernetes.utils.container import container_is_completed
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException, PodPhase
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -23,13 +20,14 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kubernetes.client import CoreV1Api
 
-_NOT_FOUND, _CONFLICT = 404, 409
-_REFUSED = (400, 401, 403, 404, 422)
+_UNAUTHORIZED, _NOT_FOUND, _CONFLICT = 401, 404, 409
+_REFUSED = (400, 403, 404, 422)
 _BUSY = (429, 500, 502, 503, 504)
+_REQUEST_ERRORS = (ApiException, HTTPError)
 _TRIES = 6
 _POLL_S = 1.0
 # Beyond a pod's grace period. Then its node is lost, and nobody is left to confirm that it ended.
@@ -41,7 +39,7 @@ log = logging.getLogger(__name__)
 def find(client: CoreV1Api, name: str, namespace: str) -> k8s.V1Pod | None:
     """The pod of this name, or None."""
     try:
-        return generic_api_retry(client.read_namespaced_pod)(name, namespace)
+        return _repeating(client.read_namespaced_pod)(name, namespace)
     except ApiException as error:
         if error.status == _NOT_FOUND:
             return None
@@ -51,21 +49,36 @@ def find(client: CoreV1Api, name: str, namespace: str) -> k8s.V1Pod | None:
 def find_all(client: CoreV1Api, namespace: str, labels: Mapping[str, str]) -> list[k8s.V1Pod]:
     """Every pod that has these labels."""
     selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
-    found: list[k8s.V1Pod] = generic_api_retry(client.list_namespaced_pod)(namespace, label_selector=selector).items
+    found: list[k8s.V1Pod] = _repeating(client.list_namespaced_pod)(namespace, label_selector=selector).items
     return found
 
 
-def create_or_adopt(client: CoreV1Api, pod: k8s.V1Pod) -> k8s.V1Pod:
+def create_or_adopt(client: CoreV1Api, pod: k8s.V1Pod, quota_patience_s: float) -> k8s.V1Pod:
     """Create the pod, or return the one of its name that is there and alive; one that has ended makes room.
+
+    Args:
+        client: the cluster.
+        pod: what to create.
+        quota_patience_s: seconds to wait while a quota is full, as a pod waits for a node that is.
 
     Raises:
         AirflowFailException: the cluster refuses such a pod.
-        AirflowException: a pod that has ended cannot be removed.
+        AirflowException: the quota stays full, or a pod that has ended cannot be removed.
     """
     name, namespace = pod.metadata.name, pod.metadata.namespace
-    for _ in range(_TRIES):
-        if _created(client, pod):
-            return pod
+    deadline = time.monotonic() + quota_patience_s
+    conflicts = 0
+    while conflicts < _TRIES:
+        try:
+            return _create(client, pod)
+        except _QuotaError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.info("pod %s waits for the quota: %s", name, error)
+            time.sleep(_POLL_S)
+            continue
+        except _ConflictError:
+            conflicts += 1
         standing = find(client, name, namespace)
         if standing is None:  # gone since, or a quota was being counted, which is a conflict too
             time.sleep(_POLL_S)
@@ -87,14 +100,29 @@ def is_alive(pod: k8s.V1Pod) -> bool:
     )
 
 
-def await_end(client: CoreV1Api, name: str, namespace: str, poll_s: float) -> None:
-    """Return when the pod has ended.
+def await_end(look: Callable[[], k8s.V1Pod | None], name: str, poll_s: float) -> None:
+    """Return when the pod has ended. A cluster that does not answer is waited for as well: its nodes go on working.
+
+    Args:
+        look: reads the pod; None where it is gone.
+        name: of the pod, for messages.
+        poll_s: seconds between two looks.
 
     Raises:
         PodNotFoundException: it was deleted; also when its node is lost and cannot confirm that.
     """
     given_up_at: float | None = None
-    while (pod := find(client, name, namespace)) is not None:
+    while True:
+        try:
+            pod = look()
+        except (ApiException, HTTPError) as error:
+            if not is_passing(error):
+                raise
+            log.warning("the cluster does not tell about pod %s: %s", name, error)
+            time.sleep(poll_s)
+            continue
+        if pod is None:
+            raise PodNotFoundException(f"expected pod {name} until it ends, got none: it was deleted")
         if pod.status.phase in PodPhase.terminal_states or container_is_completed(pod, CONTAINER):
             return
         if pod.metadata.deletion_timestamp is not None:
@@ -102,36 +130,48 @@ def await_end(client: CoreV1Api, name: str, namespace: str, poll_s: float) -> No
             if time.monotonic() > given_up_at:
                 raise PodNotFoundException(f"expected pod {name} to end after it was deleted, got no word of its node")
         time.sleep(poll_s)
-    raise PodNotFoundException(f"expected pod {name} until it ends, got none: it was deleted")
 
 
-def _created(client: CoreV1Api, pod: k8s.V1Pod) -> bool:
-    """Create the pod; False on a conflict."""
+def is_passing(error: ApiException | HTTPError) -> bool:
+    """Whether the next answer may be another one; a token that is being renewed is refused for a while."""
+    return error.status in (_UNAUTHORIZED, *_BUSY) if isinstance(error, ApiException) else True
+
+
+class _ConflictError(Exception):
+    """There is a pod of this name, or two requests counted the same quota."""
+
+
+class _QuotaError(AirflowException):
+    """The quota of the namespace is full."""
+
+
+def _create(client: CoreV1Api, pod: k8s.V1Pod) -> k8s.V1Pod:
+    where = f"{pod.metadata.namespace}/{pod.metadata.name}"
+    try:
+        # A conflict is not repeated as the provider would: after a lost answer it says that the pod is there.
+        return _repeating(client.create_namespaced_pod)(namespace=pod.metadata.namespace, body=pod)
+    except ApiException as error:
+        if error.status == _CONFLICT:
+            raise _ConflictError(where) from error
+        if "exceeded quota" in str(error.body):
+            raise _QuotaError(f"expected room for pod {where} in its quota, got {error.body}") from error
+        if error.status in _REFUSED:
+            raise AirflowFailException(
+                f"expected the cluster to accept pod {where}, got {error.status} {error.reason}: {error.body}"
+            ) from error
+        raise
+
+
+def _repeating(request: Callable[..., Any]) -> Callable[..., Any]:
+    """The request, repeated while its answer may change."""
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_TRIES),
         wait=WaitRetryAfterOrExponential(),
-        retry=tenacity.retry_if_exception(_is_passing),
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, _REQUEST_ERRORS) and is_passing(error)),
         before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
         reraise=True,
     )
-    try:
-        retrying(client.create_namespaced_pod, namespace=pod.metadata.namespace, body=pod)
-    except ApiException as error:
-        if error.status == _CONFLICT:
-            return False
-        # A full quota is refused like a missing right, but not for ever.
-        if error.status in _REFUSED and "exceeded quota" not in str(error.body):
-            raise AirflowFailException(
-                f"expected the cluster to accept pod {pod.metadata.namespace}/{pod.metadata.name}, got {error.status} "
-                f"{error.reason}: {error.body}"
-            ) from error
-        raise
-    return True
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Whether the next answer may be another one. After a lost answer that is a conflict: the pod is there."""
-    return error.status in _BUSY if isinstance(error, ApiException) else isinstance(error, HTTPError)
+    return retrying.wraps(request)
 
 
 def _remove(client: CoreV1Api, pod: k8s.V1Pod) -> None:
@@ -162,7 +202,7 @@ def delete(client: CoreV1Api, pod: k8s.V1Pod, grace_period_s: int | None = None)
         preconditions=k8s.V1Preconditions(uid=pod.metadata.uid), grace_period_seconds=grace_period_s
     )
     try:
-        generic_api_retry(client.delete_namespaced_pod)(pod.metadata.name, pod.metadata.namespace, body=options)
+        _repeating(client.delete_namespaced_pod)(pod.metadata.name, pod.metadata.namespace, body=options)
     except ApiException as error:
         if error.status not in (_NOT_FOUND, _CONFLICT):
             raise

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kubernetes.client import models as k8s
 
 _OUT_OF_MEMORY = "OOMKilled"
+_SCHEDULED = "PodScheduled"
 
 
 def failure(job: Job, expected: str, pod: k8s.V1Pod | None, error: BaseException | None) -> AirflowException:
@@ -59,13 +60,23 @@ def _what_happened(
 ) -> str:
     if pod is None:
         return str(error or "the pod is gone")
-    name = f"pod {pod.metadata.name}"
+    name = f"pod {pod.metadata.name}{_why(pod)}"
     if ended is None:
-        reason = f" ({pod.status.reason}: {pod.status.message})" if pod.status and pod.status.reason else ""
-        return f"{name}{reason}: {error or 'how it ended is not known'}"
+        return f"{name}: {error or 'how it ended is not known'}"
     hint = ""
     if ended.reason == _OUT_OF_MEMORY:
         hint = f"; raise {PREFIX}{job.family.upper()}_MEMORY_MIB"
     # The end of its log, and the last line of that is the sentence it failed with.
     said = f": {ended.message.strip().splitlines()[-1]}" if ended.message and ended.message.strip() else ""
     return f"{name} ended with exit code {ended.exit_code} ({ended.reason or 'no reason given'}){hint}{said}"
+
+
+def _why(pod: k8s.V1Pod) -> str:
+    """What the cluster says about the pod: evicted, past its deadline, no node has room, a Secret is missing."""
+    status = pod.status
+    reasons = [(status.reason, status.message)]
+    reasons += [(one.reason, one.message) for one in status.conditions or [] if one.type == _SCHEDULED]
+    waiting = [one.state.waiting for one in status.container_statuses or [] if one.state and one.state.waiting]
+    reasons += [(one.reason, one.message) for one in waiting]
+    told = [f"{reason}: {message}" if message else reason for reason, message in reasons if reason]
+    return f" ({'; '.join(told)})" if told else ""

@@ -72,7 +72,10 @@ def test_gpu_can_be_switched_off_for_all_and_for_one():
 
 def test_an_empty_variable_is_as_good_as_none_but_for_the_secret():
     assert settings(CLIPFARM_POD_MEMORY_MIB="", CLIPFARM_POD_PRIORITY_CLASS="") == settings()
+    own = {"CLIPFARM_POD_MEMORY_MIB": "4096", "CLIPFARM_POD_GBDT_MEMORY_MIB": "", "CLIPFARM_POD_GBDT_IMAGE": ""}
+    assert settings(Family.GBDT, **own).memory_mib == 4096
     assert settings().s3_secret == "clipfarm-s3"
+    assert settings(Family.GBDT, CLIPFARM_POD_GBDT_S3_SECRET="").s3_secret is None
     assert settings(CLIPFARM_POD_S3_SECRET="").s3_secret is None
 
 

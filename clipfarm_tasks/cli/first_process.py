@@ -8,10 +8,10 @@ _FIRST = 1
 
 
 def end_on_sigterm() -> None:
-    """End at once on SIGTERM where this is a container's first process; elsewhere the default does the same.
+    """End on SIGTERM where this is a container's first process; elsewhere the default does the same.
 
-    At once: what was published is whole, and what was not is found and repeated by the next try. Waiting for requests
-    under way would only use up the pod's grace period.
+    Without waiting for requests under way: what was published is whole, and what was not is repeated by the next try.
+    NOTE: Python runs the handler between two of its own instructions, so a long call of a library is finished first.
     """
     if os.getpid() == _FIRST:
         signal.signal(signal.SIGTERM, _end)

@@ -4,6 +4,7 @@ import json
 
 import clipfarm_pod_lifecycle
 import pytest
+import yaml
 from kubernetes import client, config
 
 from tests.kubernetes.api_server import KubernetesApi
@@ -12,10 +13,14 @@ from tests.steps.conftest import Run, Upstream
 
 
 @pytest.fixture
-def api():
-    """The cluster; namespace ``clipfarm``."""
+def api(repository):
+    """The cluster; namespace ``clipfarm``. Whatever a test does, it needs no more rights than the role grants."""
+    documents = yaml.safe_load_all((repository / "deploy" / "kubernetes" / "access.yaml").read_text())
+    [role] = [document for document in documents if document["kind"] == "Role"]
+    granted = {(verb, kind) for rule in role["rules"] for verb in rule["verbs"] for kind in rule["resources"]}
     with KubernetesApi(namespace="clipfarm") as server:
         yield server
+        assert {request.verb for request in server.requests} <= granted
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The operator in deferrable mode: the triggerer waits, and the bucket still has the last word."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from clipfarm_tasks import keys
 from tests.kubernetes import behaviours
-from tests.plugins.pods.training_task import JOB, Try, assert_succeeded, is_published
+from tests.plugins.pods.training_task import CONNECTION, JOB, Try, assert_succeeded, is_published
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -61,6 +62,21 @@ def test_no_credentials_in_the_trigger(run, api, deployment):
     for secret in deployment.values():
         assert secret not in str(trigger.serialize())
     assert api.token not in str(trigger.serialize())
+
+
+def test_a_kubeconfig_of_the_environment_is_not_written_down(run, api, monkeypatch, tmp_path):
+    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(tmp_path / "kubeconfig")))
+    trigger = deferred(Try.of(run, *JOB))
+    assert api.token not in str(trigger.serialize())
+    assert event_of(trigger)["status"] == "success"
+
+
+def test_a_connection_that_holds_a_kubeconfig_is_refused(run, api, monkeypatch, tmp_path):
+    content = json.loads(api.kubeconfig(tmp_path / "kubeconfig").read_text())
+    monkeypatch.setenv(CONNECTION, json.dumps({"conn_type": "kubernetes", "extra": {"kube_config": content}}))
+    with pytest.raises(AirflowFailException, match="expected kube_config_path or in_cluster in connection"):
+        Try.of(run, *JOB).execute()
+    assert api.created == []
 
 
 def test_a_false_success_of_the_pod_is_none_of_the_task(run, api):

@@ -1,5 +1,8 @@
 """What is left of a run's pods is deleted, and nothing else."""
 
+import time
+from datetime import timedelta
+
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from clipfarm_pod_janitor import delete_pods
@@ -54,6 +57,15 @@ def test_deletes_every_pod_of_the_run_and_the_ended_ones_of_others(run, api, sta
     assert delete_pods(run.record.model_dump(mode="json")) == {"deleted": 3}
     assert names(api) == {alive, other}
     assert delete_pods(run.record.model_dump(mode="json")) == {"deleted": 0}
+
+
+def test_a_pod_that_has_outlived_all_of_its_limits_belongs_to_nobody(run, api, started, monkeypatch):
+    waits = started(OTHER_RUN, Family.GBDT, "Pending", behaviours.pending_forever)
+    assert delete_pods(run.record.model_dump(mode="json")) == {"deleted": 0}
+    monkeypatch.setattr(PodSettings, "longest_life", timedelta(0))
+    time.sleep(1.1)  # a cluster tells times in seconds
+    assert delete_pods(run.record.model_dump(mode="json")) == {"deleted": 1}
+    assert waits not in names(api)
 
 
 def test_a_run_that_was_never_resolved_has_no_pods_of_its_own(api, started):

@@ -45,8 +45,9 @@ def tasks_of(params: RunParams) -> list[Task]:
     ]
     pairs = [_pair(strategy, horizon, params) for horizon in params.horizons for strategy in params.strategies]
     tasks += [task for pair in pairs for task in pair]
-    published = tuple(pair[-1].id for pair in pairs)
-    leaderboard = Task("leaderboard", after=published)
+    # The jobs too: a pair is given up when its first job fails, and the others may still train.
+    ended = tuple(task.id for pair in pairs for task in pair[1:])
+    leaderboard = Task("leaderboard", after=ended)
     return [*tasks, leaderboard, Task("gate", needs=(leaderboard.id,))]
 
 

@@ -58,7 +58,7 @@ def step(
     return run_step(name, get_current_context()["ti"].xcom_pull(task_ids="resolve_run"), strategy, horizon, family)
 
 
-@task(multiple_outputs=False, **slot_of("delete_pods"))
+@task(multiple_outputs=False, trigger_rule="all_done", **slot_of("delete_pods"))
 def delete_pods() -> dict[str, int]:
     """Delete the pods this run has left; skipped where nothing trains in pods."""
     from clipfarm_pod_janitor import delete_pods as delete
@@ -93,14 +93,13 @@ def box(
     )
 
 
-def training_task(strategy: Strategy, horizon: Horizon, family: Family) -> Any:
-    """Draw the task that trains one job, here or in a pod: the deployment decides."""
-    if not trains_in_pod(family):
-        return box("train", strategy, horizon, family)
+def training_task(**job: Any) -> Any:
+    """Draw the task that trains one job (strategy, horizon, family), here or in a pod: the deployment decides."""
+    if not trains_in_pod(job["family"]):
+        return box("train", **job)
     from clipfarm_pod import TrainingPodOperator
 
-    drawn_as = drawn("train", strategy, horizon, family)
-    return TrainingPodOperator(strategy=strategy, horizon=horizon, family=family, **drawn_as)
+    return TrainingPodOperator(**job, **drawn("train", **job))
 
 
 @dag(
@@ -126,7 +125,7 @@ def clipfarm_training() -> None:
     # all_done: neither a missing manifest nor a strategy that was not asked for may stop the others. Not
     # all_done_min_one_success: that rule skips the task as soon as one upstream is skipped.
     modalities = box("reconstruct_modalities", trigger_rule="all_done")
-    # all_done: partial results are kept and what is missing is marked. The gate then fails the run.
+    # all_done, of jobs too: the first that fails gives up its pair while others train. What is missing is marked.
     leaderboard = box("leaderboard", trigger_rule="all_done", **alerts("gate"))
 
     resolve_run() >> [scan, *manifests.values()]
@@ -139,12 +138,13 @@ def clipfarm_training() -> None:
             with TaskGroup(f"{strategy}_{horizon}d", tooltip=f"{strategy}, {horizon} days after publication"):
                 split = box("build_split", strategy, horizon)
                 publish = box("publish_snapshot", strategy, horizon, trigger_rule="none_failed_min_one_success")
-                split >> [training_task(strategy, horizon, family) for family in Family] >> publish >> leaderboard
+                jobs = [training_task(strategy=strategy, horizon=horizon, family=family) for family in Family]
+                split >> jobs >> publish
+            [*jobs, publish] >> leaderboard
             [metadata[horizon], fused[strategy], modalities] >> split
 
-    with TaskGroup("verdict", prefix_group_id=False, tooltip="is everything there?"):
-        # A teardown runs whatever happened, also when a person fails the run, and decides nothing about it.
-        leaderboard >> box("gate", **alerts("gate")) >> delete_pods().as_teardown()
+    with TaskGroup("verdict", prefix_group_id=False):
+        leaderboard >> [box("gate", **alerts("gate")), delete_pods()]
 
 
 clipfarm_training()

@@ -45,19 +45,14 @@ def read_vectors(
     filled = np.zeros(len(wanted), dtype=bool)
     for batch, positions in _batches(dataset, columns, stored, target >= 0):
         rows = target[positions]
-        runs = _runs(rows >= 0)
+        chosen = rows >= 0
         for name, matrix in out.items():
             values = batch.column(name).flatten().to_numpy().reshape(-1, matrix.shape[1])
-            for run in runs:
-                matrix[rows[run]] = values[run]
-        filled[rows[rows >= 0]] = True
+            # The choice is a copy more, but a batch stays in the cache: slices of neighbours, which save it, were as
+            # fast where 90 % of the rows are wanted, and took 1.3 to 1.6 times as long at 50 %, twice as long at 20 %.
+            matrix[rows[chosen]] = values if chosen.all() else values[chosen]
+        filled[rows[chosen]] = True
     return out, filled
-
-
-def _runs(wanted: NDArray[np.bool_]) -> list[slice]:
-    """Where neighbours are wanted: a slice of a batch is copied once, a choice of its rows twice."""
-    edges = np.flatnonzero(np.diff(wanted, prepend=False, append=False))
-    return [slice(start, end) for start, end in edges.reshape(-1, 2).tolist()]
 
 
 def _batches(

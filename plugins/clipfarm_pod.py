@@ -190,13 +190,15 @@ class TrainingPodOperator(KubernetesPodOperator):
         except (ApiException, HTTPError) as error:
             self.log.warning("how pod %s ended is not known: %s", remote_pod.metadata.name, error)
             return
-        self.remote_pod = standing or remote_pod
-        if self._has_started and standing is not None and is_alive(standing):
+        if standing is None:
+            return
+        self.remote_pod = standing
+        if self._has_started and is_alive(standing):
             self.log.warning("pod %s goes on: the next try picks it up", standing.metadata.name)
             return
         # It raises for a pod that failed. That is the bucket's to say, and would hide what made this one fail.
         with suppress(AirflowException):
-            super().cleanup(pod, self.remote_pod, xcom_result, context)
+            super().cleanup(pod, standing, xcom_result, context)
 
     def _look(self, pod: k8s.V1Pod) -> k8s.V1Pod | None:
         """The pod as it is now; None where it is gone, also if another one has its name."""

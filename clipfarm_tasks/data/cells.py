@@ -61,7 +61,6 @@ def parse_text(cells: pa.Array) -> pa.Array:
         text = pc.utf8_trim_whitespace(pc.cast(plain, pa.string()))
     except pa.ArrowInvalid:
         encoded = plain.dictionary_encode()
-        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
         decoded = pa.array([_decode(value) for value in encoded.dictionary.to_pylist()], pa.string())
         text = decoded.take(encoded.indices)
     return pc.if_else(pc.equal(text, ""), None, text)

@@ -70,7 +70,7 @@ def select_horizon(file: HorizonFile, horizon: Horizon, where: str) -> HorizonRo
     if not file.rows:
         found = [int(day) if day.is_integer() else day for day in facts.horizons]
         raise DataError(f"expected rows with horizon_days = {int(horizon)}, got horizons {found}, in {where}")
-    latest = latest_rows(_objects(file.column("video_id")), _numpy(file.column("captured_at")))
+    latest = latest_rows(file.column("video_id"), _numpy(file.column("captured_at")))
     label = file.column("horizon_view_count").take(latest)
     usable = ~np.isnan(_numpy(label))
     dropped = {
@@ -174,8 +174,3 @@ def _numpy(cells: pa.Array) -> NDArray[Any]:
     """(N,) numbers, NaN where null, or times, NaT where null."""
     values: NDArray[Any] = cells.to_numpy(zero_copy_only=False)
     return values
-
-
-def _objects(cells: pa.Array) -> NDArray[np.object_]:
-    """(N,) text as Python objects, None where null."""
-    return np.array(cells.to_pylist(), dtype=object)

@@ -57,8 +57,10 @@ def fit_network(
     device = resolve_device(options.device)
     parts = (train_rows, val_rows)
     try:
-        return _attempt(build, output, rows_on, parts, recipe, options)
-    except torch.OutOfMemoryError as error:
+        return _attempt(build, output, device, rows_on, parts, recipe, options)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
         said = str(error)
     # Not in the except clause: while an error is handled, its traceback keeps every tensor of the attempt alive.
     torch.cuda.empty_cache()
@@ -71,8 +73,10 @@ def fit_network(
         said,
     )
     try:
-        return _attempt(build, output, _rows_on_host, parts, halved, options)
-    except torch.OutOfMemoryError as error:
+        return _attempt(build, output, device, _rows_on_host, parts, halved, options)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
         said = str(error)
     torch.cuda.empty_cache()
     raise TransientError(
@@ -85,13 +89,13 @@ def fit_network(
 def _attempt(
     build: Callable[[], _Net],
     output: Callable[[_Net], nn.Module],
+    device: torch.device,
     place: Callable[[torch.device, _Parts], tuple[Rows, ...]],
     parts: _Parts,
     recipe: NeuralPreset,
     options: FitOptions,
 ) -> tuple[_Net, Trained]:
     """One fit from the seed on; nothing that it puts on the device outlives it, should it fail."""
-    device = resolve_device(options.device)
     seed_torch(options.seed)
     torch.set_num_threads(options.threads)
     model = build()
@@ -107,6 +111,12 @@ def _attempt(
         options.seed,
     )
     return model.to("cpu"), trained
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Only torch's own allocator has a type for it; CUDA and its libraries, which allocate too, say it in words."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in said or "ALLOC_FAILED" in said
 
 
 def _rows_on_host(device: torch.device, parts: _Parts) -> tuple[Rows, ...]:

@@ -102,15 +102,9 @@ class StepContext:
             FusedSchema, self.store.get(pinned.key, pinned.etag, pinned.size), self.store.uri(pinned.key)
         )
 
-    def put_frame(self, key: str, frame: pd.DataFrame) -> str:
-        """Write a frame as Parquet; returns its sha256 (hex)."""
-        return self.put_bytes(key, parquet_bytes(frame))
-
     def put_table(self, key: str, table: pa.Table) -> str:
         """Write a table as Parquet; returns its sha256 (hex)."""
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        return self.put_bytes(key, buffer.getvalue())
+        return self.put_bytes(key, table_bytes(table))
 
     def put_bytes(self, key: str, body: bytes) -> str:
         """Write bytes; returns their sha256 (hex)."""
@@ -139,6 +133,14 @@ class StepContext:
             return body
 
         return read_own(self.store, key, check)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A table as Parquet bytes: the same for the same rows, however many pieces they come in."""
+    whole = table.combine_chunks()
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(whole.columns, names=whole.column_names), buffer)
+    return buffer.getvalue()
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

@@ -5,12 +5,11 @@ import logging
 import time
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import Throughput, VectorsRecord
 from clipfarm_tasks.data.quarantine import Quarantined, check_fraction, count_by_reason
-from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.context import StepContext, table_bytes
 from clipfarm_tasks.steps.update_table import Updated
 from clipfarm_tasks.storage import Store
 
@@ -73,7 +72,7 @@ def record_vectors(
     throughput = meter.stop(updated)
     reasons = count_by_reason(quarantined)
     quarantine_key = keys.quarantine(context.run_id, table)
-    context.put_table(quarantine_key, _listed(quarantined))
+    context.put_table(quarantine_key, _quarantine_table(quarantined))
     log.info(
         "%s: %d objects, %d bytes in %.1f s (%.0f objects/s), %d retries, %d rows cached, %d quarantined %s, "
         "%d without the text they name",
@@ -91,7 +90,7 @@ def record_vectors(
     limit = context.params.max_quarantined_fraction
     where = f"{table} (all of them: {context.store.uri(quarantine_key)})"
     check_fraction(quarantined, len(usable) + len(quarantined), limit, where)
-    body = _rows_bytes(usable)
+    body = table_bytes(usable)
     sha256 = hashlib.sha256(body).hexdigest()
     rows_key = keys.vector_rows(context.run_id, table, sha256)
     context.put_bytes(rows_key, body)
@@ -109,18 +108,9 @@ def record_vectors(
     )
 
 
-def _listed(quarantined: list[Quarantined]) -> pa.Table:
+def _quarantine_table(quarantined: list[Quarantined]) -> pa.Table:
     columns = ("video_id", "key", "reason", "detail")
     table = pa.table(
         {name: pa.array([str(getattr(row, name)) for row in quarantined], pa.string()) for name in columns}
     )
     return table.sort_by([(name, "ascending") for name in columns])
-
-
-def _rows_bytes(usable: pa.Table) -> bytes:
-    """As Parquet: the same rows in the same bytes, however many pieces of the vector table they come from."""
-    whole = usable.combine_chunks()
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(whole.columns, names=whole.column_names), buffer)
-    body: bytes = buffer.getvalue().to_pybytes()
-    return body

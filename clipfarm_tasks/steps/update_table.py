@@ -103,6 +103,7 @@ class Listed:
         """Take each object once; their order does not matter."""
         self._objects = list(objects)
         self._keys = pa.array([info.key for info in self._objects], pa.string())
+        self._etags = pa.array([info.etag for info in self._objects], pa.string())
 
     @classmethod
     def of(cls, store: Store, folders: Sequence[str], named: Iterable[pa.ChunkedArray]) -> Self:
@@ -121,8 +122,7 @@ class Listed:
 
     def etags(self, names: pa.ChunkedArray) -> pa.ChunkedArray:
         """(N,) string: current ETags of N objects by key, empty for one that does not exist."""
-        etags = pa.array([info.etag for info in self._objects], pa.string())
-        return pc.fill_null(etags.take(pc.index_in(names, value_set=self._keys)), "")
+        return pc.fill_null(self._etags.take(pc.index_in(names, value_set=self._keys)), "")
 
     def missing(self, store: Store, names: pa.ChunkedArray, folder: str) -> NDArray[np.bool_]:
         """Which of N objects, by key, do not exist: (N,) bool; of an object outside of ``folder`` nothing is known.

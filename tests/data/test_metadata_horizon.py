@@ -1,5 +1,6 @@
 """Choosing one labelled row per video of a horizon."""
 
+import tracemalloc
 from datetime import UTC, datetime
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from clipfarm_tasks.data import metadata_files, metadata_horizon, metadata_scan
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
-from tests.data.metadata_csv import HEADER, every_row_accounted_for, row, select, to_csv, with_column
+from tests.data.metadata_csv import HEADER, WHERE, every_row_accounted_for, row, scan, select, to_csv, with_column
 
 
 def test_frame_holds_nothing_but_id_time_target_and_features():
@@ -73,6 +74,20 @@ def test_latest_capture_equals_a_pandas_recomputation():
     assert found.frame["video_id"].tolist() == expected["video_id"].tolist()
     assert found.frame["target_raw"].tolist() == expected["views"].tolist()
     assert every_row_accounted_for(found, 400)
+
+
+def test_no_python_object_is_made_of_an_id():
+    rows = 20_000
+    body = to_csv([row(f"v{i}", views=str(i)) for i in np.random.default_rng(0).permutation(rows)])
+    file = scan(body)[Horizon.D7]
+    tracemalloc.start()
+    try:
+        metadata_horizon.select_horizon(file, Horizon.D7, WHERE)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # What numpy and Python hold of a row: a few numbers. A short text alone takes 50 bytes, and 8 wherever it is named.
+    assert peak / rows < 45
 
 
 # Rule 2: the target.

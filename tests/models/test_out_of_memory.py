@@ -1,6 +1,7 @@
 """A device that runs out of memory in a fit: one more attempt with half the batch, which is then the fit's own."""
 
 import gc
+import re
 import weakref
 from dataclasses import replace
 from operator import itemgetter
@@ -24,20 +25,20 @@ RECIPE = NeuralPreset(hidden=(6,), dropout=0.3, learning_rate=0.01, weight_decay
 class Failing:
     """A function that raises at the given calls, counted from 1, and else does what it did before."""
 
-    def __init__(self, function, calls, kind=torch.OutOfMemoryError):
-        self.function, self.failing, self.kind = function, calls, kind
+    def __init__(self, function, calls, kind=torch.OutOfMemoryError, said=SAID):
+        self.function, self.failing, self.kind, self.said = function, calls, kind, said
         self.calls = 0
 
     def __call__(self, *args, **kwargs):
         self.calls += 1
         if self.calls in self.failing:
-            raise self.kind(SAID)
+            raise self.kind(self.said)
         return self.function(*args, **kwargs)
 
 
-def fail_at_batches(monkeypatch, *calls, **kind):
+def fail_at_batches(monkeypatch, *calls, **error):
     """The loss of those training batches, counted over all attempts, does not fit."""
-    monkeypatch.setattr(nn.functional, "mse_loss", Failing(nn.functional.mse_loss, calls, **kind))
+    monkeypatch.setattr(nn.functional, "mse_loss", Failing(nn.functional.mse_loss, calls, **error))
 
 
 def labelled(n, width=4, seed=0):
@@ -73,6 +74,23 @@ def test_out_of_memory_in_a_batch_is_a_fit_with_half_the_batch(monkeypatch, opti
     found = fit(options())
     assert_same(found, half)
     assert found[1].batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (torch.OutOfMemoryError, "CUBLAS_STATUS_INTERNAL_ERROR"),
+        (torch.AcceleratorError, "CUDA error: out of memory"),
+        (RuntimeError, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_whoever_tells_that_memory_is_short_is_believed(monkeypatch, options, half, caplog, kind, said):
+    fail_at_batches(monkeypatch, 3, kind=kind, said=said)
+    assert_same(fit(options()), half)
+    assert caplog.records[0].getMessage().endswith(said)
+    fail_at_batches(monkeypatch, 3, 5, kind=kind, said=said)
+    with pytest.raises(TransientError, match=re.escape(f"torch says: {said}")):
+        fit(options())
 
 
 def test_out_of_memory_in_the_validation_is_a_fit_with_half_the_batch(monkeypatch, options, half):
@@ -126,6 +144,8 @@ def test_one_warning_tells_the_batch_size_and_what_torch_said(monkeypatch, optio
 
 
 def test_the_second_time_is_transient_and_says_what_to_do(monkeypatch, options, caplog):
+    given_back = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(len(caplog.records)))
     fail_at_batches(monkeypatch, 3, 5)
     message = "expected the job to fit into the memory of cpu, got out of memory with batches of 32 and of 16 rows: "
     with pytest.raises(TransientError, match=f"{message}.*take one with more memory, or use device=cpu.*{SAID}") as got:
@@ -134,6 +154,7 @@ def test_the_second_time_is_transient_and_says_what_to_do(monkeypatch, options, 
     # Neither may be there: its traceback would keep the tensors in memory for as long as somebody keeps the error.
     assert (got.value.__cause__, got.value.__context__) == (None, None)
     assert len(caplog.records) == 1
+    assert given_back == [0, 1]  # once before the warning, once before the error
 
 
 def test_half_of_one_row_is_one_row(monkeypatch, options):
@@ -143,13 +164,51 @@ def test_half_of_one_row_is_one_row(monkeypatch, options):
     assert_same(fit(options(max_epochs=1), single), expected)
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, MemoryError])
-def test_other_errors_are_not_tried_again(monkeypatch, options, caplog, kind):
-    fail_at_batches(monkeypatch, 3, kind=kind)
-    with pytest.raises(kind, match=SAID):
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (MemoryError, SAID),
+        (RuntimeError, "mat1 and mat2 shapes cannot be multiplied"),
+        (torch.AcceleratorError, "CUDA error: an illegal memory access was encountered"),
+    ],
+)
+def test_other_errors_are_not_tried_again(monkeypatch, options, caplog, kind, said):
+    fail_at_batches(monkeypatch, 3, kind=kind, said=said)
+    with pytest.raises(kind, match=said):
         fit(options())
     assert nn.functional.mse_loss.calls == 3
     assert caplog.records == []
+
+
+def test_other_errors_of_the_second_attempt_escape_too(monkeypatch, options):
+    failing = Failing(nn.functional.mse_loss, {3})
+    monkeypatch.setattr(nn.functional, "mse_loss", Failing(failing, {5}, RuntimeError, "shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        fit(options())
+    assert failing.calls == 4
+
+
+def test_each_attempt_has_the_threads_of_the_options_before_its_module_is_built(monkeypatch, options):
+    def make():
+        threads.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+        return build()
+
+    threads, before = [], torch.get_num_threads()
+    fail_at_batches(monkeypatch, 3)
+    try:
+        fit(options(threads=2), make=make)
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [2, 2]
+
+
+def test_the_device_is_resolved_once(monkeypatch, options):
+    resolve = Failing(network.resolve_device, ())
+    monkeypatch.setattr(network, "resolve_device", resolve)
+    fail_at_batches(monkeypatch, 3)
+    fit(options())
+    assert resolve.calls == 1
 
 
 def set_batch_size(monkeypatch, family, size):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInput
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import ChangedObjectError, DataError, MissingObjectError, TransientError
 from clipfarm_tasks.families import Modality, Strategy
-from clipfarm_tasks.steps.context import StepContext, json_bytes, load_config, parquet_bytes
+from clipfarm_tasks.steps.context import StepContext, json_bytes, load_config, parquet_bytes, table_bytes
 from clipfarm_tasks.storage import open_store
 from tests.faulty_s3 import FaultyS3, always, first, reading, shorten
 
@@ -48,7 +49,7 @@ def context(store):
 
 def test_a_frame_comes_back_as_it_was_written(context):
     frame = pd.DataFrame({"video_id": ["b", "a"], "x": [1.5, np.nan], "country": ["DE", None]})
-    sha256 = context.put_frame("frame.parquet", frame)
+    sha256 = context.put_bytes("frame.parquet", parquet_bytes(frame))
     assert sha256 == hashlib.sha256(context.store.get("frame.parquet")).hexdigest()
     pd.testing.assert_frame_equal(context.frame("frame.parquet", sha256), frame)
 
@@ -63,8 +64,8 @@ def test_a_table_comes_back_as_it_was_written(context):
 
 
 def test_a_frame_other_than_recorded_is_refused(context):
-    recorded = context.put_frame("frame.parquet", pd.DataFrame({"x": [1]}))
-    actual = context.put_frame("frame.parquet", pd.DataFrame({"x": [2]}))
+    recorded = context.put_bytes("frame.parquet", parquet_bytes(pd.DataFrame({"x": [1]})))
+    actual = context.put_bytes("frame.parquet", parquet_bytes(pd.DataFrame({"x": [2]})))
     uri = context.store.uri("frame.parquet")
     with pytest.raises(DataError, match=rf"expected sha256 {recorded}, got {actual}, in {uri}: clear the task again"):
         context.frame("frame.parquet", recorded)
@@ -115,7 +116,7 @@ def behind(context, proxy, s3_session):
     settings = context.settings.model_copy(update={"endpoint_url": proxy.endpoint_url, "retry_timeout_s": 0.5})
     context.store.put(keys.run_config("run-1"), context.config.model_dump_json().encode())
     context.store.put(keys.run_record("run-1", "gate"), RECORD.model_dump_json().encode())
-    context.put_frame("frame.parquet", FRAME)
+    context.put_bytes("frame.parquet", parquet_bytes(FRAME))
     return StepContext(open_store(settings, s3_session), settings, context.config)
 
 
@@ -173,6 +174,19 @@ def test_declared_widths_are_those_of_the_pinned_schema(context):
 def test_equal_frames_are_equal_bytes():
     frame = pd.DataFrame({"x": [1, 2]}, index=[7, 3])
     assert parquet_bytes(frame) == parquet_bytes(frame.reset_index(drop=True))
+
+
+def test_equal_rows_are_equal_bytes_whatever_holds_them(context):
+    rng = np.random.default_rng(0)
+    ids = pa.array([f"video-{number:06d}" for number in rng.permutation(300_000)])  # too many for one dictionary
+    whole = pa.table({"video_id": ids, "n": pa.array(rng.integers(9, size=len(ids)))})
+    cuts = [0, *np.sort(rng.choice(len(ids), 49, replace=False)).tolist(), len(ids)]
+    pieces = pa.concat_tables([whole.slice(start, end - start) for start, end in pairwise(cuts)])
+    key = pa.field("video_id", pa.string(), nullable=False, metadata={"a": "b"})
+    declared = whole.cast(pa.schema([key, whole.schema.field("n")], metadata={"c": "d"}))
+    assert pieces["video_id"].num_chunks == 50
+    assert table_bytes(pieces) == table_bytes(declared) == table_bytes(whole)
+    assert context.put_table("pieces.parquet", pieces) == hashlib.sha256(table_bytes(whole)).hexdigest()
 
 
 def test_json_is_readable_and_refuses_what_json_does_not_have():

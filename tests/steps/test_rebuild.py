@@ -17,6 +17,7 @@ from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.snapshot import FileEntry
 from clipfarm_tasks.steps import train as train_module
+from clipfarm_tasks.steps.context import parquet_bytes
 from clipfarm_tasks.steps.pinned_versions import pinned_versions
 from clipfarm_tasks.steps.rebuild import Rebuilt, Verdict, rebuild
 from clipfarm_tasks.table_maintenance import maintain_table
@@ -193,7 +194,7 @@ def test_altered_metadata_and_its_record_are_told_as_different(trained, store):
     key, task = keys.filtered_metadata(trained.id, Horizon.D7), keys.run_record(trained.id, "filter_metadata_7d")
     frame = trained.frame(key)
     frame["channel_subscriber_count"] += 1
-    record = trained.json(task) | {"sha256": trained.context.put_frame(key, frame)}
+    record = trained.json(task) | {"sha256": trained.context.put_bytes(key, parquet_bytes(frame))}
     store.put(task, json.dumps(record).encode())
     assert set(verdicts(trained).values()) == {Verdict.FEATURES_DIFFER}
 
@@ -217,7 +218,8 @@ def alter_split(run, store, columns):
     frame = run.frame(record["key"])
     for column in columns:
         frame[column] = 1 - frame[column]
-    store.put(task, json.dumps(record | {"sha256": run.context.put_frame(record["key"], frame)}).encode())
+    sha256 = run.context.put_bytes(record["key"], parquet_bytes(frame))
+    store.put(task, json.dumps(record | {"sha256": sha256}).encode())
 
 
 def test_other_vectors_are_told_for_the_families_that_see_them(upstream, trained, store):

@@ -103,6 +103,15 @@ def test_videos_of_all_strategies_share_the_table(upstream, run):
     assert record.throughput.objects == len(upstream.npy)
 
 
+@pytest.mark.parametrize("undated", [Strategy.CONCAT, Strategy.MAX_POOL])
+def test_dated_row_wins_over_an_undated_one_of_another_strategy(upstream, run, store, undated):
+    upstream.npy["clipfarm/elsewhere/undated.npy"] = np.full(4, 3, "f4")
+    named = ["captured_at", "video_emb_key"]
+    upstream.manifests[undated].loc[1, named] = ["", "clipfarm/elsewhere/undated.npy"]
+    record = reconstruct(upstream, run, strategies=["concat", "max_pool"])
+    np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), upstream.vectors[VIDEO])
+
+
 def test_missing_manifest_of_one_strategy_does_not_stop_the_others(upstream, run):
     del upstream.manifests[Strategy.SUM_POOL]
     upstream.upload()

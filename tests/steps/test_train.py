@@ -16,6 +16,7 @@ from clipfarm_tasks.contracts import SplitRecord, Throughput
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
+from clipfarm_tasks.steps.context import parquet_bytes
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 JOB = (*PAIR, Family.RIDGE)
@@ -209,7 +210,7 @@ def poison_test_targets(run):
     held_out = frame["split"] == "test"
     frame.loc[held_out, "target_log"] += 5.0
     frame.loc[held_out, "target_raw"] = np.expm1(frame.loc[held_out, "target_log"])
-    changed = record.model_copy(update={"sha256": run.context.put_frame(record.key, frame)})
+    changed = record.model_copy(update={"sha256": run.context.put_bytes(record.key, parquet_bytes(frame))})
     run.store.put(keys.run_record(run.id, task), changed.model_dump_json().encode())
 
 

@@ -10,6 +10,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import MetadataRecord, SplitRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.steps.context import parquet_bytes
 from clipfarm_tasks.steps.training_rows import family_digests, training_rows
 from clipfarm_tasks.vector_tables import VectorTable
 
@@ -205,7 +206,7 @@ def test_report_that_is_not_one_is_named(ready, store):
 def test_video_of_the_split_without_metadata_is_told_and_not_made_up(ready, store):
     task = keys.task_id("filter_metadata", horizon=Horizon.D7)
     record = ready.context.record(MetadataRecord, task)
-    sha256 = ready.context.put_frame(record.key, ready.frame(record.key).tail(21))
+    sha256 = ready.context.put_bytes(record.key, parquet_bytes(ready.frame(record.key).tail(21)))
     changed = record.model_copy(update={"sha256": sha256})
     store.put(keys.run_record(ready.id, task), changed.model_dump_json().encode())
     with pytest.raises(

@@ -6,7 +6,7 @@ import pytest
 
 from clipfarm_tasks.data.quarantine import Quarantined, Reason
 from clipfarm_tasks.errors import DataError, TransientError
-from clipfarm_tasks.steps.update_table import Source, update_table, verdicts
+from clipfarm_tasks.steps.update_table import Listed, Source, update_table, verdicts
 from clipfarm_tasks.vector_tables import VectorTable, vectors
 
 pytestmark = pytest.mark.integration
@@ -75,6 +75,18 @@ def interfere(table, monkeypatch, times):
     monkeypatch.setattr(table, "merge", merge)
 
 
+def watch_head_many(store, monkeypatch):
+    """The keys that are asked for from now on."""
+    asked, head_many = [], store.head_many
+
+    def watched(keys):
+        asked.extend(keys)
+        return head_many(keys)
+
+    monkeypatch.setattr(store, "head_many", watched)
+    return asked
+
+
 def test_only_what_is_not_held_is_fetched(table):
     first, second = Fetch(), Fetch()
     assert update(table, first, "ab").cached == 0
@@ -140,6 +152,29 @@ def test_what_another_run_still_wants_is_left_alone(table):
     update(table, Fetch(), "abcd")
     version = update(table, Fetch(), "ab").version
     assert sorted(table.open(version).to_table(columns=["video_id"])["video_id"].to_pylist()) == list("abcd")
+
+
+def test_row_whose_key_lies_outside_of_the_folder_is_neither_asked_for_nor_dropped(store, table, monkeypatch):
+    store.put("folder/a", b"")
+    table.merge(rows_of({"a": "folder/a", "b": "folder/b", "c": "elsewhere/c", "d": ""}, 1))
+    wanted = pa.table({"video_id": ["a"], "source": ["folder/a"]})
+    listed = Listed.of(store, ["folder/"], [wanted["source"]])
+    asked = watch_head_many(store, monkeypatch)
+
+    def is_gone(rows):
+        return listed.missing(store, rows["source"], "folder/")
+
+    update_table(table, Source(wanted, [], {"vector": 3}, Fetch(), is_gone))
+    assert sorted(table.open(None).to_table(columns=["video_id"])["video_id"].to_pylist()) == ["a", "c", "d"]
+    assert asked == ["folder/b"]
+
+
+def test_empty_key_is_no_object_and_costs_no_request(store, monkeypatch):
+    inside, outside = store.put("folder/a", b"a"), store.put("elsewhere/c", b"c")
+    asked = watch_head_many(store, monkeypatch)
+    names = pa.chunked_array([["", "elsewhere/c", "folder/a", "elsewhere/c"]])
+    assert Listed.of(store, ["folder/"], [names]).etags(names).to_pylist() == ["", outside, inside, outside]
+    assert asked == ["elsewhere/c"]
 
 
 def test_table_without_the_expected_columns_is_replaced(table):

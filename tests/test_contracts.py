@@ -115,6 +115,7 @@ WORST = [
     contracts.GateRecord(jobs=24, leaderboard_key=keys.comparison(RUN_ID)),
     contracts.MaintenanceParams(keep_days=36_500, dry_run=True),
     UPKEEP,
+    contracts.FreshnessRecord(run_id=RUN_ID, age_hours=123456.789, limit_hours=123456.789),
     contracts.MaintenanceRecord(
         params=contracts.MaintenanceParams(keep_days=36_500, dry_run=True),
         runs=MANY,

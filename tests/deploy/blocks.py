@@ -79,7 +79,7 @@ def _units(found, source, result):
         (
             "memory of a worker",
             f"{_bytes(found.base_bytes)} + {_bytes(found.worker_bytes)} per video",
-            "peak memory, without the arrays; one size, so the slope is an upper bound",
+            "peak memory; one size and all tasks in one process, arrays included: an upper bound",
         ),
         (
             "vectors of a `concat` job, per video",

@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests.dags.fresh_process import answer_of
 
 HERE = pathlib.Path(__file__).parent
 DESCRIBE = """
@@ -38,19 +38,6 @@ sys.stdout.write("\\n===\\n" + json.dumps(DagSerialization.to_dict(dag), sort_ke
 PODS = {"CLIPFARM_TRAIN_BACKEND": "kubernetes", "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0"}
 AUTO = PODS | {"CLIPFARM_TRAIN_BACKEND": "auto", "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}'}
 BACKENDS = {"local": {}, "kubernetes": PODS, "auto": AUTO, "kubernetes without GPU": PODS | {"CLIPFARM_POD_GPUS": "0"}}
-
-
-def answer_of(environment, *arguments):
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.rpartition("\n===\n")[2])
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests.dags.fresh_process import answer_of
 
 ALERTS = {
     "CLIPFARM_ALERT_SLACK_CONNECTION": "clipfarm_slack",
@@ -22,19 +22,6 @@ bag = DagBag(sys.argv[1], safe_mode=False)
 dags = {name: DagSerialization.to_dict(dag) for name, dag in bag.dags.items()}
 sys.stdout.write("\\n===\\n" + json.dumps(dags))
 """
-
-
-def answer_of(environment, *arguments):
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.rpartition("\n===\n")[2])
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """A Kubernetes API with a node that runs pods as subprocesses, and a client of it."""
 
 import pytest
-from kubernetes import client, config
 
 from tests.kubernetes import pods
 from tests.kubernetes.api_server import KubernetesApi
+from tests.kubernetes.cluster_client import core_client
 
 
 @pytest.fixture
@@ -16,14 +16,8 @@ def api():
 
 @pytest.fixture
 def core_of(tmp_path):
-    """Makes a synchronous client of a server, configured from a kubeconfig file as a person's would be."""
-
-    def connect(server):
-        configuration = client.Configuration()
-        config.load_kube_config(str(server.kubeconfig(tmp_path / "kubeconfig")), client_configuration=configuration)
-        return client.CoreV1Api(client.ApiClient(configuration))
-
-    return connect
+    """Makes a client of a server."""
+    return lambda server: core_client(server, tmp_path)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 import clipfarm_pod_lifecycle
 import pytest
 import yaml
-from kubernetes import client, config
 
 from tests.kubernetes.api_server import KubernetesApi
 from tests.plugins.pods.training_task import CONNECTION, IMAGE
@@ -55,15 +54,3 @@ def deployment(monkeypatch, api, run, s3_server):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clipfarm_pod_lifecycle, "_POLL_S", 0.05)
     return credentials
-
-
-@pytest.fixture
-def core_of(tmp_path):
-    """Makes a client of a cluster, as a person's kubectl would be one."""
-
-    def connect(server):
-        configuration = client.Configuration()
-        config.load_kube_config(str(server.kubeconfig(tmp_path / "kubeconfig")), client_configuration=configuration)
-        return client.CoreV1Api(client.ApiClient(configuration))
-
-    return connect

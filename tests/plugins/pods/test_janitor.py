@@ -12,6 +12,7 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.pod_settings import PodSettings
 from tests.kubernetes import behaviours
+from tests.kubernetes.cluster_client import core_client
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -24,9 +25,9 @@ def backend(monkeypatch):
 
 
 @pytest.fixture
-def started(core_of, api):
+def started(api, tmp_path):
     """Starts the pod of a job; returns its name once it is in ``phase``."""
-    core = core_of(api)
+    core = core_client(api, tmp_path)
 
     def start(run_id, family, phase, *behaviour, **variables):
         settings = PodSettings.from_environment(family, {"CLIPFARM_POD_IMAGE": "clipfarm-trainer:1"} | variables)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import threading
 import types
 
 from clipfarm_pod import TrainingPodOperator
@@ -98,3 +99,10 @@ def assert_succeeded(attempt, run, api, pods=1):
     assert is_published(run)
     assert api.pods() == []
     assert len(api.created) == pods
+
+
+def after(seconds, call):
+    """Make a call later, while the test goes on."""
+    timer = threading.Timer(seconds, call)
+    timer.daemon = True
+    timer.start()

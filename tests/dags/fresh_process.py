@@ -1,0 +1,18 @@
+"""What a Python process of its own answers: it prints JSON behind a line of ``===``."""
+
+import json
+import subprocess
+import sys
+
+
+def answer_of(environment, *arguments):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.rpartition("\n===\n")[2])

@@ -45,7 +45,10 @@ def oom_killed(after_lines: int = 1) -> Behaviour:
 
 
 def evicted(after_lines: int | None = None) -> Behaviour:
-    """The node drops it: Failed, reason Evicted, no container statuses; None: before it ran."""
+    """The node drops it: Failed, reason Evicted.
+
+    None: before it ran, and nothing is known of its container. Else it is killed, and its status tells that as well.
+    """
 
     async def behaviour(worker: PodWorker) -> None:
         if after_lines is None:
@@ -57,8 +60,12 @@ def evicted(after_lines: int | None = None) -> Behaviour:
             await worker.finish()
             return
         else:
-            await worker.container.wait()
-        worker.fail("Evicted", "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi.")
+            await worker.finish()
+        worker.fail(
+            "Evicted",
+            "The node was low on resource: memory. Threshold quantity: 100Mi, available: 80Mi.",
+            is_container_known=after_lines is not None,
+        )
 
     return behaviour
 

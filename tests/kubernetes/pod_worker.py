@@ -93,11 +93,12 @@ class PodWorker:
         self.log.close()
         self._end(0, "Completed", "")
 
-    def fail(self, reason: str, message: str) -> None:
-        """Report the pod as failed, as it is when the node drops it: nothing is known about its containers."""
+    def fail(self, reason: str, message: str, *, is_container_known: bool = False) -> None:
+        """Report the pod as failed, as it is when the node drops it."""
 
         def drop(pod: Object) -> None:
-            pod["status"].pop("containerStatuses", None)
+            if not is_container_known:
+                pod["status"].pop("containerStatuses", None)
             pod["status"] |= {"phase": "Failed", "reason": reason, "message": message}
 
         self.log.close()

@@ -40,6 +40,16 @@ def test_other_exit_codes_are_retried(run, api, deployment):
     assert not isinstance(failed.value, AirflowFailException)
 
 
+def test_an_eviction_in_the_middle_is_told_and_tried_again(run, api):
+    api.behave(behaviours.evicted(after_lines=1))
+    with pytest.raises(AirflowException, match=r"Evicted: The node was low on resource.*exit code 137") as failed:
+        Try.of(run, *JOB).execute()
+    assert not isinstance(failed.value, AirflowFailException)
+    second = Try.of(run, *JOB, number=2)
+    second.execute()
+    assert_succeeded(second, run, api, pods=2)
+
+
 def test_out_of_memory_names_the_setting(run, api):
     api.behave(behaviours.oom_killed(after_lines=0))
     with pytest.raises(AirflowException, match=r"137 \(OOMKilled\); raise CLIPFARM_POD_RIDGE_MEMORY_MIB"):

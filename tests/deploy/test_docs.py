@@ -87,7 +87,7 @@ def test_the_section_on_one_machine_names_what_the_stack_has(guide):
     assert len(variables_named) >= 8
     assert variables_named <= set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), flags=re.MULTILINE))
     services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
-    named = set(re.findall(r"docker compose (?:run --rm|up -d --wait --no-deps|exec) (\w+)", guide))
+    named = set(re.findall(r"docker compose (?:run --rm|up -d --wait --no-deps|exec -T) (\w+)", guide))
     assert named == {"cli", "worker", "postgres"}
     assert named <= set(services)
 

@@ -1,11 +1,12 @@
 """What becomes of every task, by Airflow's own rules, when steps fail or are not asked for."""
 
 import json
+import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from tests.dags.fresh_process import answer_of
 
 pytestmark = pytest.mark.integration
 
@@ -32,8 +33,6 @@ SCENARIOS = {
 
 @pytest.fixture(scope="module")
 def outcomes(root, tmp_path_factory):
-    import os
-
     home = tmp_path_factory.mktemp("airflow")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     environment = kept | {
@@ -43,16 +42,7 @@ def outcomes(root, tmp_path_factory):
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "PYTHONPATH": str(root),
     }
-    done = subprocess.run(
-        [sys.executable, str(SCENARIO), json.dumps(SCENARIOS)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.rpartition("\n===\n")[2])
+    return answer_of(environment, SCENARIO, json.dumps(SCENARIOS))
 
 
 def states(outcome, prefix):

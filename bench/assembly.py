@@ -22,7 +22,7 @@ from clipfarm_tasks.steps.catalog import execute
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.resolve_run import resolve_run
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.vectors.table import VectorTable
 
 SIDE_BY_SIDE = "as many tasks side by side as are ready"
 

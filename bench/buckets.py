@@ -17,7 +17,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
-from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.stack.airflow_server import REPOSITORY
 from clipfarm_tasks.stack.seaweed import SeaweedServer
 from clipfarm_tasks.storage import Store, open_store

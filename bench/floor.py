@@ -18,7 +18,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.errors import TransientError
 from clipfarm_tasks.families import Modality, Strategy
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.storage_errors import S3_ERRORS
+from clipfarm_tasks.storage.errors import S3_ERRORS
 
 _CONCURRENCY = (32, 64, 128, 256)
 

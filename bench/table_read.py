@@ -7,7 +7,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SplitRecord
 from clipfarm_tasks.families import Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext, load_config
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.vectors.table import VectorTable
 
 
 def table_read_s(data_set: DataSet, run_id: str, strategy: Strategy) -> float:

@@ -29,7 +29,7 @@ from typing import Any
 from airflow.sdk import dag, task
 from clipfarm_alerts import alerts
 
-from clipfarm_tasks.scheduling import DEFAULT_ARGS, slot_of
+from clipfarm_tasks.deployment.scheduling import DEFAULT_ARGS, slot_of
 
 
 @task(

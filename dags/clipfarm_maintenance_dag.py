@@ -31,8 +31,8 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 
 from clipfarm_tasks.contracts import MaintenanceParams
-from clipfarm_tasks.form import form_fields
-from clipfarm_tasks.scheduling import DEFAULT_ARGS, slot_of
+from clipfarm_tasks.deployment.form import form_fields
+from clipfarm_tasks.deployment.scheduling import DEFAULT_ARGS, slot_of
 
 
 @task(

@@ -33,10 +33,10 @@ from airflow.sdk import Param, TaskGroup, XComArg, chain, dag, get_current_conte
 from clipfarm_alerts import alerts
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.deployment.backend import trains_in_pod
+from clipfarm_tasks.deployment.form import form_fields
+from clipfarm_tasks.deployment.scheduling import DEFAULT_ARGS, slot_of
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.form import form_fields
-from clipfarm_tasks.pod_settings import trains_in_pod
-from clipfarm_tasks.scheduling import DEFAULT_ARGS, slot_of
 
 
 @task(multiple_outputs=False, **slot_of("resolve_run"))

@@ -11,7 +11,7 @@ from datetime import timedelta
 from string import Template
 from typing import TYPE_CHECKING, Any, Literal
 
-from clipfarm_tasks.alert_settings import AlertSettings
+from clipfarm_tasks.deployment.alerts import AlertSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

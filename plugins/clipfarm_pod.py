@@ -22,8 +22,8 @@ from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
 from clipfarm_tasks.errors import ClipfarmError
-from clipfarm_tasks.pod_settings import PREFIX, PodSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

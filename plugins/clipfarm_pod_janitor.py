@@ -10,9 +10,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from clipfarm_runtime import raise_for_airflow
 
 from clipfarm_tasks.contracts import RunRecord
+from clipfarm_tasks.deployment.backend import trains_in_pod
+from clipfarm_tasks.deployment.pods import PodSettings
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.pod_settings import PodSettings, trains_in_pod
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

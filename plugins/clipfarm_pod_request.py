@@ -13,12 +13,12 @@ from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_valu
 from kubernetes.client import models as k8s
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.pod_settings import Toleration
+from clipfarm_tasks.deployment.pods import Toleration
 
 if TYPE_CHECKING:
     from clipfarm_tasks.config import Settings
+    from clipfarm_tasks.deployment.pods import PodSettings
     from clipfarm_tasks.families import Family, Horizon, Strategy
-    from clipfarm_tasks.pod_settings import PodSettings
 
 CONTAINER = "base"  # the name KubernetesPodOperator looks for
 SCRATCH = "/tmp"

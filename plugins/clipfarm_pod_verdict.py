@@ -11,8 +11,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from clipfarm_pod_request import CONTAINER
 from kubernetes.config.config_exception import ConfigException
 
+from clipfarm_tasks.deployment.pods import PREFIX
 from clipfarm_tasks.errors import ConfigError
-from clipfarm_tasks.pod_settings import PREFIX
 
 if TYPE_CHECKING:
     from clipfarm_pod_request import Job

@@ -20,9 +20,9 @@ from airflow.sdk.exceptions import (
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
+from clipfarm_tasks.deployment.form import from_form
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, TransientError
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.form import from_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,7 +146,7 @@ def check_freshness() -> dict[str, Any]:
         AirflowFailException: it is older, there is none, or the settings are wrong; retrying cannot help.
         AirflowException: the store did not answer; a retry may help.
     """
-    from clipfarm_tasks.alert_settings import AlertSettings
+    from clipfarm_tasks.deployment.alerts import AlertSettings
     from clipfarm_tasks.steps.check_freshness import check_freshness as check
 
     try:

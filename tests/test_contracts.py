@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 from clipfarm_tasks import contracts, keys
 from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
-from clipfarm_tasks.data.quarantine import Reason
 from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.vectors.quarantine import Reason
 
 # As long as resolve_run makes one: 120 characters, and the suffix of a run that supersedes another.
 RUN_ID = keys.safe_run_id("x" * 500) + "-" + "0" * 8

@@ -14,7 +14,7 @@ from clipfarm_tasks.errors import DataError, MissingObjectError, TransientError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.graph import tasks_of
 from clipfarm_tasks.pipeline import State, run_tasks
-from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.steps.resolve_run import resolve_run
 
 ALL = RunParams()

@@ -122,7 +122,7 @@ def sample(
     force: Annotated[bool, typer.Option("--force", help="Write although the bucket has metadata already")] = False,
 ) -> None:
     """Write a synthetic bucket, laid out as upstream lays it out: for demos and tests, not for claims."""
-    from clipfarm_tasks.sample import write_sample
+    from clipfarm_tasks.sample.write import write_sample
     from clipfarm_tasks.storage import open_store
 
     store = open_store(Settings.from_environment())
@@ -192,7 +192,7 @@ def maintain(
 @app.command()
 def freshness(max_age_hours: options.MaxAgeHours = None) -> None:
     """Find the newest complete run. Exits 0 if it is fresh, 2 if it is stale or there is none, 1 without an answer."""
-    from clipfarm_tasks.alert_settings import AlertSettings
+    from clipfarm_tasks.deployment.alerts import AlertSettings
     from clipfarm_tasks.steps.check_freshness import check_freshness
     from clipfarm_tasks.storage import open_store
 
@@ -204,8 +204,8 @@ def freshness(max_age_hours: options.MaxAgeHours = None) -> None:
 @app.command()
 def check() -> None:
     """Probe the bucket, the permissions, conditional writes and the input; say in plain words what is wrong."""
-    from clipfarm_tasks.preflight import check as probe
     from clipfarm_tasks.storage import open_store
+    from clipfarm_tasks.storage.preflight import check as probe
 
     findings = probe(open_store(Settings.from_environment()))
     for finding in findings:

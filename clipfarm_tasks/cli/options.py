@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from clipfarm_tasks.alert_settings import AlertSettings
 from clipfarm_tasks.config import FeatureSet, Frozen, RankMetric, RunParams, SplitStrategy
 from clipfarm_tasks.contracts import MaintenanceParams
+from clipfarm_tasks.deployment.alerts import AlertSettings
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
 
 

@@ -17,7 +17,7 @@ from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.cells import UNDECODABLE, parse_numbers, parse_text
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind, names_no_feature
 from clipfarm_tasks.data.csv_guard import GuardedReader
-from clipfarm_tasks.data.features import is_leakage
+from clipfarm_tasks.data.leakage import is_leakage
 from clipfarm_tasks.errors import DataError
 
 BLOCK_BYTES = 8 * 2**20

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clipfarm_tasks.scheduling import pool_sizes
+from clipfarm_tasks.deployment.scheduling import pool_sizes
 from clipfarm_tasks.stack.airflow_client import AirflowClient
 from clipfarm_tasks.stack.errors import StackError
 from clipfarm_tasks.stack.ports import LOOPBACK, free_ports

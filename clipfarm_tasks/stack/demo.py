@@ -81,7 +81,7 @@ def store_of(s3: SeaweedServer) -> "Store":
 
 def write_sample_of(store: "Store", videos: int, console: Console) -> None:
     """Write the synthetic bucket of that many videos and say how long it took."""
-    from clipfarm_tasks.sample import write_sample
+    from clipfarm_tasks.sample.write import write_sample
 
     began = time.monotonic()
     write_sample(store, videos=videos)

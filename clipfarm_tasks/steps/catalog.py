@@ -11,9 +11,9 @@ from clipfarm_tasks.code_version import source_sha256
 from clipfarm_tasks.config import Frozen, Settings
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.memory import give_back
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.storage.one_heap import give_back
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Frozen, RunConfig, RunParams, Settings
 from clipfarm_tasks.data.fused_schema import FusedSchema
-from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.storage.documents import parse_document, read_own
 
 _R = TypeVar("_R", bound=Frozen)
 

@@ -3,8 +3,8 @@
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.snapshot import Marker, read_marker
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.storage.snapshot import Marker, read_marker
 
 
 def gate(context: StepContext) -> GateRecord:

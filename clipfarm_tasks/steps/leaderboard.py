@@ -16,9 +16,9 @@ from clipfarm_tasks.evaluation.comparison import (
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.snapshot import read_marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of
+from clipfarm_tasks.storage.snapshot import read_marker
 
 log = logging.getLogger(__name__)
 COMPARISON_JSON = "metrics_comparison.json"

@@ -10,10 +10,10 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import MaintenanceParams, MaintenanceRecord, TableMaintenance
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
-from clipfarm_tasks.steps.pinned_versions import pinned_versions
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.table_maintenance import maintain_table
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.vectors.maintenance import maintain_table
+from clipfarm_tasks.vectors.pinned_versions import pinned_versions
+from clipfarm_tasks.vectors.table import VectorTable
 
 log = logging.getLogger(__name__)
 

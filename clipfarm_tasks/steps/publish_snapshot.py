@@ -11,7 +11,6 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.reports import Documents, pair_documents
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.snapshot import finish, publish, read_marker
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
     SPLIT_MANIFEST,
@@ -20,6 +19,7 @@ from clipfarm_tasks.steps.snapshot_folder import (
     snapshot_record,
     write_documents,
 )
+from clipfarm_tasks.storage.snapshot import finish, publish, read_marker
 
 
 def publish_snapshot(context: StepContext, strategy: Strategy, horizon: Horizon) -> SnapshotRecord:

@@ -16,15 +16,15 @@ from pydantic import BaseModel
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.data.training_digest import DataSha256
-from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import ConfigError, DataError
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.snapshot import read_marker
 from clipfarm_tasks.steps.catalog import check_requested
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.snapshot_folder import CONFIG_USED
 from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, training_rows
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.storage.documents import parse_document, read_own
+from clipfarm_tasks.storage.snapshot import read_marker
 
 log = logging.getLogger(__name__)
 

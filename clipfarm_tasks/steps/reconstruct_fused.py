@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
-from clipfarm_tasks.data.quarantine import RULES, BadVectorError, Quarantined, Reason, quarantine_all
-from clipfarm_tasks.data.shards import decode_shard, slice_shard
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
-from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Held, Listed, Source, update_table, verdicts
+from clipfarm_tasks.steps.record_vectors import record_vectors
 from clipfarm_tasks.storage import Fetched, ObjectInfo
-from clipfarm_tasks.vector_tables import KEY, VectorTable, vectors
+from clipfarm_tasks.vectors.listed import Listed
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.quarantine import RULES, BadVectorError, Quarantined, Reason, quarantine_all
+from clipfarm_tasks.vectors.shards import decode_shard, slice_shard
+from clipfarm_tasks.vectors.table import KEY, VectorTable, vectors
+from clipfarm_tasks.vectors.update import Held, Source, update_table, verdicts
 
 # Shards are megabytes each: a few in flight keep the line busy, more would only fill the memory.
 _SHARDS_IN_FLIGHT = 4

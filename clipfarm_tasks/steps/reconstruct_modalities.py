@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
-from clipfarm_tasks.data.modality_rows import REQUIRED
-from clipfarm_tasks.data.quarantine import RULES
 from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
-from clipfarm_tasks.steps.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
-from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Held, Listed, Source, update_table
-from clipfarm_tasks.vector_tables import KEY, VectorTable
+from clipfarm_tasks.steps.record_vectors import record_vectors
+from clipfarm_tasks.vectors.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
+from clipfarm_tasks.vectors.listed import Listed
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.modality_rows import REQUIRED
+from clipfarm_tasks.vectors.quarantine import RULES
+from clipfarm_tasks.vectors.table import KEY, VectorTable
+from clipfarm_tasks.vectors.update import Held, Source, update_table
 
 log = logging.getLogger(__name__)
 

@@ -2,48 +2,17 @@
 
 import hashlib
 import logging
-import time
 
 import pyarrow as pa
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import Throughput, VectorsRecord
-from clipfarm_tasks.data.quarantine import Quarantined, check_fraction, count_by_reason
+from clipfarm_tasks.contracts import VectorsRecord
 from clipfarm_tasks.steps.context import StepContext, table_bytes
-from clipfarm_tasks.steps.update_table import Updated
-from clipfarm_tasks.storage import Store
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.quarantine import Quarantined, check_fraction, count_by_reason
+from clipfarm_tasks.vectors.update import Updated
 
 log = logging.getLogger(__name__)
-
-
-class Meter:
-    """Counts what moving the objects of one table costs."""
-
-    def __init__(self, store: Store) -> None:
-        """Start the clock."""
-        self._store = store
-        self._retries = store.retries
-        self._start = time.perf_counter()
-        self.objects = 0
-        self.bytes = 0
-
-    def add(self, body: bytes) -> None:
-        """Count one object."""
-        self.objects += 1
-        self.bytes += len(body)
-
-    def stop(self, updated: Updated) -> Throughput:
-        """The figures so far."""
-        seconds = time.perf_counter() - self._start
-        return Throughput(
-            objects=self.objects,
-            bytes=self.bytes,
-            seconds=round(seconds, 3),
-            objects_per_s=round(self.objects / seconds, 1),
-            retries=self._store.retries - self._retries,
-            cached=updated.cached,
-            quarantined=len(updated.quarantined),
-        )
 
 
 def record_vectors(

@@ -12,10 +12,10 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import code_version
 from clipfarm_tasks.config import PinnedObject, RunConfig, RunInputs, RunParams
 from clipfarm_tasks.contracts import RunRecord
-from clipfarm_tasks.documents import parse_document, read_own
 from clipfarm_tasks.errors import ConfigError, MissingObjectError
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.storage.documents import parse_document, read_own
+from clipfarm_tasks.vectors.table import VectorTable
 
 log = logging.getLogger(__name__)
 _SUFFIX = 8

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from clipfarm_tasks.contracts import SnapshotRecord
-from clipfarm_tasks.documents import read_own
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import Documents
 from clipfarm_tasks.families import Horizon, Strategy
-from clipfarm_tasks.snapshot import FileEntry, Marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.storage.documents import read_own
+from clipfarm_tasks.storage.snapshot import FileEntry, Marker
 
 CONFIG_USED = "config_used.json"
 DATA_SUMMARY = "data_summary.json"

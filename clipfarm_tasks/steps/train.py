@@ -10,7 +10,7 @@ import numpy as np
 from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import MetadataRecord, SnapshotRecord
-from clipfarm_tasks.data.features import assert_no_feature_leakage
+from clipfarm_tasks.data.leakage import assert_no_feature_leakage
 from clipfarm_tasks.data.training_digest import DataSha256
 from clipfarm_tasks.evaluation.config_used import FamilyUsed
 from clipfarm_tasks.evaluation.predictions import predictions_frame
@@ -20,10 +20,10 @@ from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.registry import create
-from clipfarm_tasks.snapshot import finish, publish, read_marker
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
 from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, feature_lists, training_rows
+from clipfarm_tasks.storage.snapshot import finish, publish, read_marker
 
 _FIT = "fit.json"
 _PREDICTED = "predicted.npz"

@@ -17,14 +17,14 @@ from clipfarm_tasks.data.features import FeatureSpec
 from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.data.split import Part
 from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_digests
-from clipfarm_tasks.documents import parse_document
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.reports import TrainingData
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.steps.context import StepContext
-from clipfarm_tasks.steps.memory_or_disk import MemoryOrDisk
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.storage.documents import parse_document
+from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
+from clipfarm_tasks.vectors.table import VectorTable
 
 _FUSED = "fused"
 _MODALITIES = tuple(map(str, Modality))

@@ -16,7 +16,7 @@ from bench.rows.incremental import without_newest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError, TransientError
 from clipfarm_tasks.families import Strategy
-from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.stack.seaweed import REGION
 from clipfarm_tasks.steps.catalog import execute
 

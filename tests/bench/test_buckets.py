@@ -8,7 +8,7 @@ from clipfarm_tasks.errors import DataError
 
 LOADER = """
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.storage import open_store
 
 write_sample(open_store(Settings.from_environment()), videos=37, width=4)

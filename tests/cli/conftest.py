@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.storage import open_store
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from clipfarm_tasks import keys
 from clipfarm_tasks.cli.maintain import maintenance_table
 from clipfarm_tasks.contracts import MaintenanceParams, MaintenanceRecord, TableMaintenance
-from clipfarm_tasks.vector_tables import VectorTable, vectors
+from clipfarm_tasks.vectors.table import VectorTable, vectors
 
 UPKEEP = TableMaintenance(
     fragments_removed=12,

@@ -4,7 +4,7 @@ import jsonschema
 import pytest
 
 from clipfarm_tasks.config import RunParams
-from clipfarm_tasks.form import form_fields
+from clipfarm_tasks.deployment.form import form_fields
 
 
 @pytest.fixture

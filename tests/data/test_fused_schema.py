@@ -3,9 +3,9 @@ import json
 import pytest
 
 from clipfarm_tasks.data.fused_schema import FusedSchema
-from clipfarm_tasks.documents import parse_document
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Modality
+from clipfarm_tasks.storage.documents import parse_document
 
 WHERE = "s3://b/schema.json"
 GOOD = {"video_dim": 768, "audio_dim": 512, "text_dim": 384, "fused_dim": 1665}

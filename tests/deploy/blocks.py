@@ -3,11 +3,11 @@
 import math
 from pathlib import Path
 
-from clipfarm_tasks import alert_settings
-from clipfarm_tasks.alert_settings import AlertSettings
 from clipfarm_tasks.config import RunParams
+from clipfarm_tasks.deployment import alerts
+from clipfarm_tasks.deployment.alerts import AlertSettings
+from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
 from clipfarm_tasks.families import PRESETS, Family
-from clipfarm_tasks.pod_settings import PREFIX, PodSettings
 from tests.deploy.figures import (
     GETS_PER_PREFIX,
     LISTED_AT_ONCE,
@@ -30,7 +30,7 @@ def blocks(root=ROOT):
     found = figures(result)
     return {
         "settings": _settings({f"{PREFIX}{name.upper()}": name for name in PodSettings.model_fields}, PodSettings),
-        "alerts": _settings({variable: name for name, variable in alert_settings._VARIABLES.items()}, AlertSettings),
+        "alerts": _settings({variable: name for name, variable in alerts._VARIABLES.items()}, AlertSettings),
         "units": _units(found, source, result),
         "sizes": _sizes(found),
         "limits": _limits(found, root),

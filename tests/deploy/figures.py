@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import yaml
 
 from clipfarm_tasks.config import RunParams
+from clipfarm_tasks.deployment.pods import PodSettings
+from clipfarm_tasks.deployment.scheduling import slot_of
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.rows import DEVICE_SHARE
-from clipfarm_tasks.pod_settings import PodSettings
-from clipfarm_tasks.scheduling import slot_of
 
 SIZES = {"10 thousand": 10_000, "1 million": 1_000_000, "100 million": 100_000_000}
 NEW = 0.01  # share of the videos that are new in a night
@@ -114,7 +114,7 @@ def limits(found, root):
         ),
         f"{step_s / 3600:.0f} h of a step, first night": (
             step_s / found.cold_s,
-            "raise the limit in `clipfarm_tasks/scheduling.py`",
+            "raise the limit in `clipfarm_tasks/deployment/scheduling.py`",
         ),
         f"{step_s / 3600:.0f} h of a step, nothing new": (
             step_s / found.warm_s,

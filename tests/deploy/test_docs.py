@@ -9,8 +9,9 @@ import pytest
 import yaml
 from airflow.providers.cncf import kubernetes as provider
 
+from clipfarm_tasks.deployment.backend import BACKEND
+from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.pod_settings import BACKEND, PREFIX, PodSettings
 from tests.deploy.blocks import GUIDE, ROOT, blocks, written
 from tests.deploy.figures import figures, limits, newest_result
 
@@ -72,7 +73,7 @@ def test_every_setting_it_names_is_read(guide):
     named = variables(guide)
     assert settings <= named
     assert {BACKEND, "CLIPFARM_CPU_SLOTS", "CLIPFARM_GPU_SLOTS"} <= named
-    modules = ("alert_settings", "config", "pod_settings", "scheduling")
+    modules = ("config", "deployment/alerts", "deployment/backend", "deployment/pods", "deployment/scheduling")
     files = [*(f"clipfarm_tasks/{name}.py" for name in modules), ".env.example"]
     assert named - settings - of_one_family <= set().union(*(variables((ROOT / file).read_text()) for file in files))
 

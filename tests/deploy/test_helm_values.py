@@ -13,9 +13,10 @@ import yaml
 from airflow.cli.cli_parser import get_parser
 from clipfarm_runtime import CONNECTION_ID
 
+from clipfarm_tasks.deployment.backend import BACKEND, trains_in_pod
+from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
+from clipfarm_tasks.deployment.scheduling import CPU_POOL, GPU_POOL, pool_sizes
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.pod_settings import BACKEND, PREFIX, PodSettings, trains_in_pod
-from clipfarm_tasks.scheduling import CPU_POOL, GPU_POOL, pool_sizes
 
 ROOT = Path(__file__).parents[2]
 VALUES = ROOT / "deploy" / "helm-values.yaml"

@@ -15,8 +15,8 @@ from kubernetes import client
 from kubernetes.utils import parse_quantity
 
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.deployment.pods import PodSettings
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
-from clipfarm_tasks.pod_settings import PodSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -11,11 +11,12 @@ import compose_spec
 import pytest
 import yaml
 
-from clipfarm_tasks.alert_settings import AlertSettings
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.deployment.alerts import AlertSettings
+from clipfarm_tasks.deployment.backend import BACKEND, trains_in_pod
+from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
+from clipfarm_tasks.deployment.scheduling import pool_sizes
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.pod_settings import BACKEND, PREFIX, PodSettings, trains_in_pod
-from clipfarm_tasks.scheduling import pool_sizes
 from tests.docker.compose_file import MissingVariableError, example, load, variables
 
 COMPONENTS = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.families import Strategy
-from clipfarm_tasks.vector_tables import KEY, VectorTable
+from clipfarm_tasks.vectors.table import KEY, VectorTable
 
 VECTORS = "clipfarm/vectors/"
 TABLES = (keys.modalities_table(), *map(keys.fused_table, Strategy))

@@ -14,7 +14,7 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import TransientError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.storage import open_store
-from clipfarm_tasks.vector_tables import KEY, VectorTable, vectors
+from clipfarm_tasks.vectors.table import KEY, VectorTable, vectors
 from tests.faulty_s3 import (
     FaultyS3,
     always,

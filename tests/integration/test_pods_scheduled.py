@@ -42,7 +42,7 @@ def cluster(s3_server):
 
 @pytest.fixture(scope="module")
 def scheduled(s3_server, s3_session, cluster, tmp_path_factory):
-    from clipfarm_tasks.sample import write_sample
+    from clipfarm_tasks.sample.write import write_sample
     from clipfarm_tasks.storage import open_store
 
     s3_server.client().create_bucket(Bucket=BUCKET)

@@ -41,7 +41,7 @@ FULL_JOBS = [(strategy, DAY, family) for strategy in Strategy for family in Fami
 
 @pytest.fixture(scope="module")
 def scheduled(s3_server, s3_session, tmp_path_factory):
-    from clipfarm_tasks.sample import write_sample
+    from clipfarm_tasks.sample.write import write_sample
     from clipfarm_tasks.storage import open_store
 
     s3_server.client().create_bucket(Bucket=BUCKET)

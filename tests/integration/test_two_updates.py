@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clipfarm_tasks.storage import open_store
-from clipfarm_tasks.vector_tables import KEY
+from clipfarm_tasks.vectors.table import KEY
 from tests.faulty_s3 import FaultyS3
 from tests.integration.upstream_changes import MANIFEST, STRATEGY, assert_pinned, reconstruct, resolve, sample
 

@@ -10,11 +10,11 @@ import pandas as pd
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
 from clipfarm_tasks.families import Modality, Strategy
-from clipfarm_tasks.sample import write_sample
+from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.steps.catalog import execute
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.resolve_run import resolve_run
-from clipfarm_tasks.vector_tables import KEY, VectorTable
+from clipfarm_tasks.vectors.table import KEY, VectorTable
 
 STRATEGY = Strategy.MAX_POOL
 MANIFEST = keys.fused_manifest(STRATEGY)

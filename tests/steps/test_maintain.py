@@ -14,9 +14,9 @@ from clipfarm_tasks.errors import ConfigError, DataError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps import maintain as step
 from clipfarm_tasks.steps.maintain import maintain
-from clipfarm_tasks.steps.pinned_versions import pinned_versions
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.vector_tables import VectorTable, vectors
+from clipfarm_tasks.vectors.pinned_versions import pinned_versions
+from clipfarm_tasks.vectors.table import VectorTable, vectors
 
 pytestmark = pytest.mark.integration
 

@@ -15,13 +15,13 @@ from clipfarm_tasks.contracts import SplitRecord
 from clipfarm_tasks.data import columns
 from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
-from clipfarm_tasks.snapshot import FileEntry
 from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.context import parquet_bytes
-from clipfarm_tasks.steps.pinned_versions import pinned_versions
 from clipfarm_tasks.steps.rebuild import Rebuilt, Verdict, rebuild
-from clipfarm_tasks.table_maintenance import maintain_table
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.storage.snapshot import FileEntry
+from clipfarm_tasks.vectors.maintenance import maintain_table
+from clipfarm_tasks.vectors.pinned_versions import pinned_versions
+from clipfarm_tasks.vectors.table import VectorTable
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 MODELS = [Family.GATED_FUSION_MLP, Family.RIDGE]

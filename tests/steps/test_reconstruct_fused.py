@@ -7,7 +7,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.vectors.table import VectorTable
 
 CONCAT = Strategy.CONCAT
 FIRST, SECOND = (keys.fused_shard(CONCAT, date, 0) for date in ("2026-03-01", "2026-03-02"))

@@ -7,9 +7,9 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Modality, Strategy
-from clipfarm_tasks.steps import fetch_modalities
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.vectors import fetch_modalities
+from clipfarm_tasks.vectors.table import VectorTable
 
 VIDEO, AUDIO, TEXT = Modality
 WITH_TEXT = 1  # a row of `upstream` that has text; every sixth, row 0 first, has none

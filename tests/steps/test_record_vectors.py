@@ -3,9 +3,10 @@
 import pyarrow as pa
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.data.quarantine import Quarantined, Reason
-from clipfarm_tasks.steps.record_vectors import Meter, record_vectors
-from clipfarm_tasks.steps.update_table import Updated
+from clipfarm_tasks.steps.record_vectors import record_vectors
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.quarantine import Quarantined, Reason
+from clipfarm_tasks.vectors.update import Updated
 
 
 def test_quarantined_rows_are_listed_in_one_order_whatever_order_they_come_in(upstream, run):

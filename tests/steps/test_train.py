@@ -308,7 +308,8 @@ def test_no_text_at_all(upstream, run):
 # Run as `python -c SCRIPT ARGUMENTS`: the command line with a trap set in it.
 DIE_AT = """
 import os, signal, sys
-from clipfarm_tasks import snapshot, storage
+from clipfarm_tasks import storage
+from clipfarm_tasks.storage import snapshot
 from clipfarm_tasks.cli.app import main
 moment = sys.argv.pop(1)
 create, copy = storage.Store.create, storage.Store.copy

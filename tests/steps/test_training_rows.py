@@ -12,7 +12,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps.context import parquet_bytes
 from clipfarm_tasks.steps.training_rows import family_digests, training_rows
-from clipfarm_tasks.vector_tables import VectorTable
+from clipfarm_tasks.vectors.table import VectorTable
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 

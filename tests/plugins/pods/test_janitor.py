@@ -9,8 +9,8 @@ from clipfarm_pod_janitor import delete_pods
 from clipfarm_pod_request import Job, training_pod
 
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.deployment.pods import PodSettings
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.pod_settings import PodSettings
 from tests.kubernetes import behaviours
 from tests.kubernetes.cluster_client import core_client
 

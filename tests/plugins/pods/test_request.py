@@ -10,8 +10,8 @@ from kubernetes import client
 from kubernetes.client import models as k8s
 
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.deployment.pods import PodSettings
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.pod_settings import PodSettings
 
 GOLDEN = pathlib.Path(__file__).parents[3] / "docs" / "training-pod.yaml"
 STORE = Settings(bucket="clips", endpoint_url="https://s3.example:8333", region="eu-west-1")

@@ -1,0 +1,1 @@
+"""Vector tables: decode, fetch, merge, pin, read, maintain."""

@@ -1,0 +1,156 @@
+"""Read the objects of new and changed videos and lay them out as rows of the modality table, thousands at a time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipfarm_tasks.families import Modality
+from clipfarm_tasks.storage import ObjectInfo, Store
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.modality_rows import REQUIRED, Kept, assemble, widths_of
+from clipfarm_tasks.vectors.table import KEY, VectorTable, vectors
+from clipfarm_tasks.vectors.update import Held, verdicts
+
+KEY_COLUMNS = {modality: f"{modality}_emb_key" for modality in Modality}
+ETAG_COLUMNS = {modality: f"{modality}_etag" for modality in Modality}
+_ROWS = 2048
+_SHARE = 4  # a chunk's objects may take this part of what may be in flight
+
+
+@dataclass(eq=False)
+class _Chunk:
+    """Some videos, what the table holds of them (None: nothing), and their objects as far as they have arrived."""
+
+    rows: pa.Table
+    held: pa.Table | None
+    awaited: int = 0
+    bodies: dict[str, bytes | None] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> list[str]:
+        texts: list[str] = self.rows[name].to_pylist()
+        return texts
+
+    def keys(self) -> dict[Modality, list[str]]:
+        return {modality: self.column(column) for modality, column in KEY_COLUMNS.items()}
+
+    def is_held(self, modality: Modality) -> list[bool]:
+        """Whether the table holds this modality's vector of each video, made of the object that is there now."""
+        if self.held is None:
+            return [False] * self.rows.num_rows
+        there = pc.and_(pc.equal(self.held["reason"], ""), pc.not_equal(self.rows[ETAG_COLUMNS[modality]], ""))
+        for column in (KEY_COLUMNS[modality], ETAG_COLUMNS[modality], "rules"):
+            there = pc.and_(there, pc.equal(self.rows[column], self.held[column]))
+        known: list[bool] = pc.fill_null(there, False).to_pylist()
+        return known
+
+    def begin(self) -> list[str]:
+        """Keys of the objects to read: where a required one does not exist, the others do not matter."""
+        etags = {modality: self.column(column) for modality, column in ETAG_COLUMNS.items()}
+        whole = [all(row) for row in zip(*(etags[modality] for modality in REQUIRED), strict=True)]
+        wanted: dict[str, None] = {}
+        for modality, keys in self.keys().items():
+            rows = list(zip(keys, etags[modality], whole, self.is_held(modality), strict=True))
+            self.bodies |= {key: None for key, etag, *_ in rows if not etag}
+            wanted |= {key: None for key, etag, readable, held in rows if etag and readable and not held}
+        self.awaited = len(wanted)
+        return list(wanted)
+
+
+def fetch_modalities(
+    store: Store,
+    table: VectorTable,
+    new: pa.Table,
+    held: Held,
+    listed: Mapping[str, ObjectInfo],
+    declared: Mapping[Modality, int],
+    meter: Meter,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of the table for the videos ``new``: all of them, those that are not usable with the reason.
+
+    One stream of reads runs through all of them, so that the line stays busy while rows are laid out. Memory holds the
+    videos whose objects are on their way, not all. Of a video with one changed object, the others are not read again.
+
+    Args:
+        store: where to read.
+        table: the table that is updated.
+        new: ``video_id`` and the keys and ETags of its objects; an empty ETag says that there is none.
+        held: what the table holds of them.
+        listed: what the listing tells about each object that exists.
+        declared: width of each modality. Empty: that of the table, unless more videos are new than it holds usable
+            ones: then the most frequent of the first new ones'.
+        meter: counts what is read.
+
+    Raises:
+        DataError: no width is declared, and no first video has a readable vector to learn it from.
+    """
+    widths = dict(declared)
+    if not widths and held.usable >= new.num_rows:
+        widths = {Modality(name): width for name, width in table.widths(held.version).items()}
+    # Before the widths are known, a vector of the table may turn out to have another one.
+    chunks = list(_chunks(store, new, held.rows if widths else None, listed))
+    waiting: dict[str, list[_Chunk]] = {}
+
+    def wanted() -> Iterator[ObjectInfo]:
+        for chunk in tuple(chunks):
+            for key in chunk.begin():
+                waiting.setdefault(key, []).append(chunk)
+                yield listed[key]
+
+    for info, fetched in store.get_listed(wanted()):
+        chunk = waiting[info.key].pop(0)
+        chunk.etags[info.key] = "" if fetched is None else fetched.etag
+        chunk.bodies[info.key] = None if fetched is None else fetched.body
+        if fetched is not None:
+            meter.add(fetched.body)
+        chunk.awaited -= 1
+        if not chunk.awaited:
+            chunks.remove(chunk)
+            yield _rows(chunk, table, held.version, widths)
+    yield from (_rows(chunk, table, held.version, widths) for chunk in chunks)  # nothing had to be read for these
+
+
+def _chunks(store: Store, new: pa.Table, held: pa.Table | None, listed: Mapping[str, ObjectInfo]) -> Iterator[_Chunk]:
+    """Cut ``new`` where a chunk has enough rows, or its objects enough bytes."""
+    limit = store.settings.in_flight_mib * 2**20 // _SHARE
+    named = zip(*(new[column].to_pylist() for column in KEY_COLUMNS.values()), strict=True)
+    start, load = 0, 0
+    for end, keys in enumerate(named):
+        size = sum(listed[key].size for key in keys if key in listed)
+        if end > start and (end - start == _ROWS or load + size > limit):
+            yield _Chunk(new.slice(start, end - start), None if held is None else held.slice(start, end - start))
+            start, load = end, 0
+        load += size
+    if new.num_rows > start:
+        yield _Chunk(new.slice(start), None if held is None else held.slice(start))
+
+
+def _rows(chunk: _Chunk, table: VectorTable, version: int, widths: dict[Modality, int]) -> pa.RecordBatch:
+    keys = chunk.keys()
+    if not widths:
+        widths |= widths_of(keys, chunk.bodies)
+    kept = {modality: _kept(chunk, table, version, modality) for modality in Modality}
+    rows = assemble(chunk.column(KEY), keys, chunk.bodies, widths, kept)
+    columns: dict[str, pa.Array] = {KEY: pa.array(chunk.column(KEY), pa.string())}
+    for modality in Modality:
+        columns[KEY_COLUMNS[modality]] = pa.array(keys[modality], pa.string())
+        # The ETag of what was read, which is not the listed one when the object was overwritten or removed since.
+        listed = zip(keys[modality], chunk.column(ETAG_COLUMNS[modality]), strict=True)
+        read = [chunk.etags.get(key, etag) for key, etag in listed]
+        columns[ETAG_COLUMNS[modality]] = pa.array(read, pa.string())
+    columns["rules"] = pa.array(chunk.rows["rules"].to_pylist(), pa.int32())
+    columns["text_present"] = pa.array(rows.text_present, pa.int8())
+    columns |= verdicts(len(chunk.rows), rows.bad)
+    columns |= {str(modality): vectors(matrix) for modality, matrix in rows.vectors.items()}
+    return pa.record_batch(columns)
+
+
+def _kept(chunk: _Chunk, table: VectorTable, version: int, modality: Modality) -> Kept:
+    positions = np.flatnonzero(chunk.is_held(modality))
+    if not positions.size:
+        return Kept(positions, np.zeros((0, 0), np.float32))
+    video_ids = np.array(chunk.column(KEY), dtype=object)[positions]
+    return Kept(positions, table.read([str(modality)], video_ids, version)[str(modality)])

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from clipfarm_tasks.data.columns import KNOWN
-from clipfarm_tasks.data.features import FeatureSpec, assert_no_feature_leakage, is_leakage, select_features
+from clipfarm_tasks.data.features import FeatureSpec, select_features
+from clipfarm_tasks.data.leakage import assert_no_feature_leakage, is_leakage
 from clipfarm_tasks.errors import DataError
 
 LEAKAGE = [

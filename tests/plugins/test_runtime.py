@@ -174,7 +174,7 @@ def opened(monkeypatch):
 
     fake = types.ModuleType("storage")
     fake.open_store = open_store
-    monkeypatch.setitem(sys.modules, "clipfarm_tasks.storage.store", fake)
+    monkeypatch.setitem(sys.modules, "clipfarm_tasks.storage", fake)
     for name in ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLIPFARM_BUCKET", "a-bucket")

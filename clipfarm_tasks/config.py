@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, StrEnum
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
@@ -86,6 +86,13 @@ class RunParams(Frozen):
     max_quarantined_fraction: float = Field(
         default=0.05, ge=0, le=1, description="Largest fraction of unusable vector rows a run accepts (0 to 1)"
     )
+    extra_features: tuple[str, ...] = Field(
+        default=(),
+        description="Columns of the metadata that become features although their names sound like leakage",
+    )
+    exclude_features: tuple[str, ...] = Field(
+        default=(), description="Columns of the metadata that do not become features"
+    )
     run_label: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
@@ -106,6 +113,20 @@ class RunParams(Frozen):
         """Order and multiplicity of a selection mean nothing, so they must not change the digest."""
         kinds: set[type[Enum]] = {type(item) for item in value}
         return tuple(item for kind in kinds for item in kind if item in value)
+
+    @field_validator("extra_features", "exclude_features")
+    @classmethod
+    def _in_alphabetical_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """As for the selections; the form sends a blank line as an empty text."""
+        return tuple(sorted({name.strip() for name in value} - {""}))
+
+    @field_validator("exclude_features")
+    @classmethod
+    def _wanted_or_not(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        both = sorted(set(value) & set(info.data.get("extra_features", ())))
+        if both:
+            raise ValueError(f"exclude_features and extra_features must not share a name, both hold {', '.join(both)}")
+        return value
 
     @model_validator(mode="after")
     def _ratios_sum_to_one(self) -> Self:
@@ -130,7 +151,7 @@ class RunParams(Frozen):
             # A selection whose every item was refused is also "too short": that says nothing new.
             problems = [sentence(item) for item in error.errors() if item["type"] != "too_short" or not item["input"]]
             # Field errors hide the cross-field rule: state it too, so that one look shows everything to fix.
-            if error.errors()[0]["type"] != "value_error":
+            if error.errors()[0]["loc"]:
                 problems += _ratio_problem(values)
             raise ConfigError(
                 f"run parameters: {len(problems)} problem(s)\n" + "\n".join(f"  - {problem}" for problem in problems)

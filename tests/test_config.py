@@ -73,6 +73,11 @@ def test_order_and_repetition_of_a_selection_change_nothing():
         ({"max_quarantined_fraction": 1.1}, "max_quarantined_fraction: .*got 1.1"),
         ({"max_quarantined_fraction": math.nan}, "max_quarantined_fraction: .*got nan"),
         ({"strategie": ["concat"]}, r"strategie: Extra inputs are not permitted, got \['concat'\]"),
+        ({"extra_features": "saves"}, "extra_features: .*got 'saves'"),
+        (
+            {"extra_features": ["a", "b"], "exclude_features": ["b", "c"]},
+            r"exclude_features and extra_features must not share a name, both hold b, got \['b', 'c'\]",
+        ),
         ({"train_ratio": 0.8}, r"train_ratio \+ val_ratio \+ test_ratio must be 1, got 0.8 \+ 0.15 \+ 0.15 = 1.1"),
     ],
 )
@@ -104,6 +109,17 @@ def test_all_problems_in_one_message():
 @pytest.mark.parametrize("ratios", [(0.7, 0.15, 0.15), (0.1, 0.2, 0.7), (1 / 3, 1 / 3, 1 / 3)])
 def test_ratios_that_sum_to_one_up_to_rounding(ratios):
     RunParams.parse(dict(zip(("train_ratio", "val_ratio", "test_ratio"), ratios, strict=True)))
+
+
+def test_order_repetition_and_blanks_of_feature_names_change_nothing():
+    params = RunParams.parse({"extra_features": ["b", " a", "", "b "], "exclude_features": ["Unnamed: 0"]})
+    assert (params.extra_features, params.exclude_features) == (("a", "b"), ("Unnamed: 0",))
+
+
+def test_a_name_in_both_feature_lists_hides_no_other_problem():
+    values = {"extra_features": ["a"], "exclude_features": ["a"], "train_ratio": 0.9}
+    with pytest.raises(ConfigError, match=r"(?s)2 problem\(s\).*both hold a.*must be 1"):
+        RunParams.parse(values)
 
 
 def test_immutable():

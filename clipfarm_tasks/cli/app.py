@@ -61,6 +61,8 @@ def run(
     feature_set: options.FeatureSetOption = options.default("feature_set_version"),
     device: options.DeviceOption = options.default("device"),
     max_quarantined_fraction: options.MaxQuarantined = options.default("max_quarantined_fraction"),
+    extra_feature: options.Extra = list(options.default("extra_features")),
+    exclude_feature: options.Exclude = list(options.default("exclude_features")),
     run_label: options.Label = options.default("run_label"),
     jobs: Annotated[int, typer.Option(min=1, help="Tasks running at the same time. Default: one per core")] = _CORES,
 ) -> None:
@@ -83,6 +85,8 @@ def run(
         "feature_set_version": feature_set,
         "device": device,
         "max_quarantined_fraction": max_quarantined_fraction,
+        "extra_features": extra_feature,
+        "exclude_features": exclude_feature,
         "run_label": run_label,
     }
     source = run_id or f"manual-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

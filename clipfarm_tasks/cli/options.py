@@ -46,6 +46,8 @@ ProjectorDim = Annotated[int, typer.Option("--projector-dim", help=_help("projec
 FeatureSetOption = Annotated[FeatureSet, typer.Option("--feature-set", help=_help("feature_set_version"))]
 DeviceOption = Annotated[Device, typer.Option("--device", help=_help("device"))]
 MaxQuarantined = Annotated[float, typer.Option("--max-quarantined-fraction", help=_help("max_quarantined_fraction"))]
+Extra = Annotated[list[str], typer.Option("--extra-feature", help=f"{_help('extra_features')}; repeatable.")]
+Exclude = Annotated[list[str], typer.Option("--exclude-feature", help=f"{_help('exclude_features')}; repeatable.")]
 Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]
 
 OneStrategy = Annotated[Strategy | None, typer.Option("--strategy", help="Fusion strategy, where the step takes one.")]

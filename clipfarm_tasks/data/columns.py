@@ -1,5 +1,6 @@
 """The metadata columns upstream is known to write, by what they hold."""
 
+import re
 from enum import StrEnum
 
 PUBLISHED = ("published_hour", "published_weekday")
@@ -46,9 +47,37 @@ _BY_KIND = {
 }
 KNOWN: dict[str, Kind] = {name: kind for kind, names in _BY_KIND.items() for name in names.split()}
 
-_DROPPED_ENDINGS = ("id", "ids", "uuid", "url", "urls", "uri", "hash", "at", "timestamp")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+
+
+def words_of(name: str) -> tuple[str, ...]:
+    """The words of a column name in lower case: ``likeCount7d``, ``like.count:7 d`` -> like, count, 7, d."""
+    return tuple(word.lower() for word in _WORD.findall(name))
+
+
+_BY_WORDS = {words_of(name): kind for name, kind in KNOWN.items()}
+
+
+def kind_of(name: str) -> Kind | None:
+    """Kind of a known column, also where its words are written in another way (``viewCount``); None if unknown."""
+    return _BY_WORDS.get(words_of(name))
+
+
+_DROPPED_ENDING = re.compile("ids?|uu?id|guid|ur[li]s?|hash|at|timestamps?|ts|epoch|unix|date|datetime")
+_ROW_NUMBER = re.compile(
+    r"\d*|c \d+|unnamed( \d+)*|(index )?level \d+|((row|record|line|video) )?(index|idx)"
+    r"|(row|rec|record|line|serial|sequence|seq)( (number|num|no|nr|n|id))?|row(number|num|no|nr|id)"
+)
+_EVENT_TIME = re.compile(r"(.* )?(captur|crawl|scrap|fetch|creat|publish|upload|post|updat)(e|ed|ion)? time")
+
+
+def numbers_rows(name: str) -> bool:
+    """Whether a column is somebody's row number: ``Unnamed: 0``, ``level_0``, ``__index_level_0__``, ``row_id``."""
+    return kind_of(name) is None and _ROW_NUMBER.fullmatch(" ".join(words_of(name))) is not None
 
 
 def names_no_feature(name: str) -> bool:
-    """Whether an unknown column's name says identifier, address or timestamp (its last ``_`` token decides)."""
-    return not name or name.lower().rsplit("_", 1)[-1] in _DROPPED_ENDINGS
+    """Whether an unknown column's name says identifier, address, time of an event, or row number."""
+    words = words_of(name)
+    ending = words and _DROPPED_ENDING.fullmatch(words[-1])
+    return bool(ending or _EVENT_TIME.fullmatch(" ".join(words))) or numbers_rows(name)

@@ -1,6 +1,6 @@
 """One Parquet file per horizon: the typed rows of the metadata CSV, and what the whole CSV told about itself."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -30,7 +30,9 @@ class ScanFacts(Frozen):
     rows: dict[Horizon, int] = Field(description="Rows written, by horizon")
 
 
-def write_horizons(source: BinaryIO, where: str, files: Mapping[Horizon, Path | BinaryIO]) -> ScanFacts:
+def write_horizons(
+    source: BinaryIO, where: str, files: Mapping[Horizon, Path | BinaryIO], extra_features: Collection[str] = ()
+) -> ScanFacts:
     """Read a metadata CSV once and write the rows of each horizon to its own Parquet file, in file order.
 
     Memory is that of `MetadataScan`, and one row group per horizon. A horizon without rows gets a file without rows.
@@ -39,11 +41,12 @@ def write_horizons(source: BinaryIO, where: str, files: Mapping[Horizon, Path | 
         source: the bytes of the CSV; they need not be seekable.
         where: the CSV, for messages.
         files: where to write, by horizon.
+        extra_features: columns to keep whatever their names say.
 
     Raises:
         DataError: the CSV breaks a rule of `MetadataScan`.
     """
-    scan = MetadataScan(source, where)
+    scan = MetadataScan(source, where, extra_features)
     found: set[float] = set()
     unusable = 0
     with ExitStack() as stack:

@@ -1,6 +1,6 @@
 """One labelled row per video of a horizon: the latest capture, its target, its features."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,13 @@ class _Feature:
     missing: int
 
 
-def select_horizon(file: HorizonFile, horizon: Horizon, where: str) -> HorizonRows:
+def select_horizon(
+    file: HorizonFile,
+    horizon: Horizon,
+    where: str,
+    extra_features: Collection[str] = (),
+    exclude_features: Collection[str] = (),
+) -> HorizonRows:
     """Keep the latest capture of each video at a horizon (rule 1), its target (rule 2) and its features (rule 3).
 
     The latest capture decides, label or not: a video whose latest row has no usable label is dropped. An unknown column
@@ -62,9 +68,12 @@ def select_horizon(file: HorizonFile, horizon: Horizon, where: str) -> HorizonRo
         file: the rows of the horizon.
         horizon: days after publication.
         where: the CSV, for messages.
+        extra_features: see `select_features`.
+        exclude_features: see `select_features`.
 
     Raises:
         DataError: no row of the horizon, or none with a usable label.
+        ConfigError: a feature that was asked for by name cannot be used.
     """
     facts = file.facts
     if not file.rows:
@@ -86,7 +95,9 @@ def select_horizon(file: HorizonFile, horizon: Horizon, where: str) -> HorizonRo
 
     numeric = {name: _number(name, file.column(name), chosen) for name in _of_type(file, pa.float64())}
     categorical = {name: _category(file.column(name), chosen) for name in _of_type(file, CATEGORY)}
-    spec = select_features(facts.header, _usable(numeric), _usable(categorical))
+    spec = select_features(
+        facts.header, _usable(numeric), _usable(categorical), where, extra_features, exclude_features
+    )
     judged = numeric | categorical
     features = {name: judged[name] for name in (*spec.numeric_cols, *spec.categorical_cols)}
     unreadable = {name: feature.unreadable for name, feature in features.items()}

@@ -4,7 +4,7 @@ What cannot be read is counted, never guessed; a file whose quoting or header le
 checks of the header live here because they decide what the reader may trust.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -15,9 +15,9 @@ import pyarrow.csv as pa_csv
 
 from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.cells import UNDECODABLE, parse_numbers, parse_text
-from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind, names_no_feature
+from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind
 from clipfarm_tasks.data.csv_guard import GuardedReader
-from clipfarm_tasks.data.leakage import is_leakage
+from clipfarm_tasks.data.features import may_be_feature
 from clipfarm_tasks.errors import DataError
 
 BLOCK_BYTES = 8 * 2**20
@@ -42,8 +42,10 @@ class MetadataScan:
         dropped: rows left out so far, by reason: ragged_row, missing_video_id, undecodable_video_id.
     """
 
-    def __init__(self, source: BinaryIO, where: str) -> None:
+    def __init__(self, source: BinaryIO, where: str, extra_features: Collection[str] = ()) -> None:
         """Read the header of ``source``, which need not be seekable; ``where`` is the object, for messages.
+
+        Columns that ``extra_features`` names are read whatever their names say.
 
         Raises:
             DataError: empty file or broken header.
@@ -52,7 +54,7 @@ class MetadataScan:
         self._reader = GuardedReader(source, where, BLOCK_BYTES)
         self.header = self._reader.read_header()
         _check_header(self.header, where)
-        self._wanted = [name for name in self.header if _is_read(name)]
+        self._wanted = [name for name in self.header if _is_read(name, extra_features)]
         self.schema = _schema(self._wanted)
         self.rows_read = 0
         self.dropped = {"ragged_row": 0, "missing_video_id": 0, "undecodable_video_id": 0}
@@ -124,13 +126,10 @@ def _check_header(header: tuple[str, ...], where: str) -> None:
         raise DataError(f"expected the columns {', '.join(REQUIRED)}, got none named {', '.join(missing)}, in {where}")
 
 
-def _is_read(name: str) -> bool:
+def _is_read(name: str, extra_features: Collection[str]) -> bool:
     if name in REQUIRED or name in ("captured_at", "published_at"):
         return True
-    if is_leakage(name) or name in PUBLISHED:
-        return False
-    kind = KNOWN.get(name)
-    return kind in (Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORICAL) or (kind is None and not names_no_feature(name))
+    return name not in PUBLISHED and may_be_feature(name, extra_features)
 
 
 def _schema(wanted: list[str]) -> pa.Schema:

@@ -1,6 +1,6 @@
 """The fields of a trigger form, derived from the params' model: no default, limit or description is repeated here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clipfarm_tasks.config import Frozen, RunParams
@@ -20,7 +20,7 @@ def form_fields(params: type[Frozen] = RunParams) -> dict[str, dict[str, Any]]:
 
 
 def from_form(answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn what the form sends into values for `RunParams`: a text that was emptied arrives as null, and is not given.
+    """Turn what the form sends into values for `RunParams`: what was emptied arrives as null, and is not given.
 
     Unknown names and wrong values pass through, so that `RunParams.parse` can list them all.
     """
@@ -30,20 +30,23 @@ def from_form(answers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _field(field: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     if field["type"] == "array":
-        return _multi_select(field, definitions)
-    if field["type"] == "string" and field["default"] == "":
-        # The form (Airflow 3.3) disables its Trigger button while a text that may not be null is empty.
-        return field | {"type": ["string", "null"]}
+        items = _inlined(field["items"], definitions)
+        if "enum" in items:
+            return _multi_select(field, items["enum"])
+    if field["default"] in ("", []):
+        # The form (Airflow 3.3) sends null for a text, or a list with one text a line, that was emptied, and disables
+        # its Trigger button while one that may not be null is empty.
+        return field | {"type": [field["type"], "null"]}
     return field
 
 
-def _multi_select(field: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+def _multi_select(field: dict[str, Any], values: Sequence[Any]) -> dict[str, Any]:
     """Offer a closed list of texts.
 
     The form draws a multi-select where a field has ``examples``, and always sends texts. It reads only ``items.type``;
     ``items.enum`` is what makes the API server refuse anything else.
     """
-    choices = [str(choice) for choice in _inlined(field["items"], definitions)["enum"]]
+    choices = [str(choice) for choice in values]
     return field | {
         "default": [str(choice) for choice in field["default"]],
         "items": {"type": "string", "enum": choices},

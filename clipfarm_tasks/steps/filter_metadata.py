@@ -21,10 +21,12 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
 
     Raises:
         DataError: the CSV has no row of the horizon, or none with a usable label.
+        ConfigError: extra_features or exclude_features names a column that is not there, or that cannot be used.
     """
     with tempfile.TemporaryDirectory(prefix="clipfarm-") as folder:
         file = HorizonFile(_download(context, horizon, Path(folder)))
-        rows = select_horizon(file, horizon, context.store.uri(context.config.inputs.metadata.key))
+        where, params = context.store.uri(context.config.inputs.metadata.key), context.params
+        rows = select_horizon(file, horizon, where, params.extra_features, params.exclude_features)
         key = keys.filtered_metadata(context.run_id, horizon)
         local = Path(folder) / "filtered.parquet"
         with pq.ParquetWriter(local, filtered_schema(rows.spec)) as writer:

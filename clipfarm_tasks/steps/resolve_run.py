@@ -12,6 +12,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import code_version
 from clipfarm_tasks.config import PinnedObject, RunConfig, RunInputs, RunParams
 from clipfarm_tasks.contracts import RunRecord
+from clipfarm_tasks.data.features import check_extra_features
 from clipfarm_tasks.errors import ConfigError, MissingObjectError
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.storage.documents import parse_document, read_own
@@ -32,6 +33,7 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
         MissingObjectError: there is no metadata.
     """
     chosen = RunParams.parse(params)
+    check_extra_features(chosen.extra_features)
     store.check_bucket()
     inputs = _pin_inputs(store, chosen)
     code = code_version()

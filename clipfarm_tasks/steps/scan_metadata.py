@@ -22,7 +22,7 @@ def scan_metadata(context: StepContext) -> ScanRecord:
         context.store.download(pinned.key, local, pinned.etag, pinned.size)
         files = {horizon: Path(folder) / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
         with local.open("rb") as source:
-            facts = write_horizons(source, context.store.uri(pinned.key), files)
+            facts = write_horizons(source, context.store.uri(pinned.key), files, context.params.extra_features)
         horizons = {}
         for horizon, path in files.items():
             key = keys.scanned_metadata(context.run_id, horizon)

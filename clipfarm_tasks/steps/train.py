@@ -60,7 +60,7 @@ def _check_features(context: StepContext, horizon: Horizon) -> None:
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
     spec = feature_lists(context, labels)
     where = f"the features of {context.store.uri(labels.report_key)}"
-    assert_no_feature_leakage([*spec.numeric_cols, *spec.categorical_cols], where)
+    assert_no_feature_leakage([*spec.numeric_cols, *spec.categorical_cols], where, context.params.extra_features)
 
 
 def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path) -> None:

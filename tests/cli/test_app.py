@@ -60,7 +60,11 @@ def test_every_run_parameter_has_an_option():
         "horizons": "--horizon",
         "models": "--model",
         "feature_set_version": "--feature-set",
+        "extra_features": "--extra-feature",
+        "exclude_features": "--exclude-feature",
     }
+    for option in ("--extra-feature", "--exclude-feature"):
+        assert "repeatable" in option_help(text, option)
     for name in RunParams.model_fields:
         assert named.get(name, f"--{name.replace('_', '-')}") in text
 
@@ -131,6 +135,18 @@ def test_every_wrong_parameter_is_in_one_message(command, sample_bucket):
     for part in ("seed", "max_epochs", "patience", "run_label", "must be 1, got 0.9 + 0.15 + 0.15"):
         assert part in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_feature_names_of_repeated_options_reach_the_run(command, sample_bucket):
+    answer = command(
+        "run", "--extra-feature", "saves", "--extra-feature", "view_count", "--extra-feature", "video_id",
+        "--exclude-feature", "title_length", CLIPFARM_BUCKET=sample_bucket,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert "extra_features: expected no column that the contract" in answer.stderr
+    assert "got 'video_id', 'view_count'" in answer.stderr
+    answer = command("run", "--extra-feature", "a", "--exclude-feature", "a", CLIPFARM_BUCKET=sample_bucket)
+    assert "exclude_features and extra_features must not share a name, both hold a" in answer.stderr
 
 
 def test_unknown_run_is_one_sentence(command, sample_bucket):

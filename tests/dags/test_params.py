@@ -4,7 +4,7 @@ import jsonschema
 import pytest
 
 from clipfarm_tasks.config import RunParams
-from clipfarm_tasks.deployment.form import form_fields
+from clipfarm_tasks.deployment.form import form_fields, from_form
 
 
 @pytest.fixture
@@ -19,7 +19,14 @@ def test_one_param_per_run_parameter(params):
 def test_every_param_says_what_it_is(params):
     for name, param in params.items():
         assert param.description, name
-        assert param.schema["type"] in ("array", "string", "integer", "number", ["string", "null"]), name
+        assert param.schema["type"] in (
+            "array",
+            "string",
+            "integer",
+            "number",
+            ["string", "null"],
+            ["array", "null"],
+        ), name
         assert "$ref" not in str(param.schema), name
 
 
@@ -29,7 +36,7 @@ def test_every_default_is_valid_by_its_own_schema(params):
         jsonschema.Draft202012Validator.check_schema(param.schema)
         jsonschema.validate(param.value, param.schema)
         checked += 1
-    assert checked == 16
+    assert checked == len(RunParams.model_fields)
 
 
 def test_form_triggers_with_its_defaults(dag, params):
@@ -49,9 +56,24 @@ def test_multi_selects_are_drawn_as_such(params):
     assert selects["horizons"].value == ["7", "30"]
 
 
+@pytest.mark.parametrize("name", ["extra_features", "exclude_features"])
+def test_free_lists_are_drawn_as_one_text_a_line(dag, params, name):
+    schema = params[name].schema
+    # Conditions of the form: texts only, no examples; null is what it sends once the box was emptied.
+    assert (schema["type"], schema["items"]) == (["array", "null"], {"type": "string"})
+    assert not {"examples", "enum"} & set(schema)
+    chosen = dag.params.__deepcopy__(None)
+    chosen.update({name: ["digg_count", ""]})
+    assert getattr(RunParams.parse(from_form(chosen.validate())), name) == ("digg_count",)
+    chosen.update({name: None})
+    assert RunParams.parse(from_form(chosen.validate())) == RunParams()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("extra_features", "digg_count"),
+        ("exclude_features", [1]),
         ("strategies", ["concat", "mean_pool"]),
         ("strategies", []),
         ("strategies", None),

@@ -46,6 +46,8 @@ PROBES = {
     "feature_set_version": ["v1_training_suite", "v3", None],
     "device": ["cuda", "tpu", None],
     "max_quarantined_fraction": [0, 1, 0.5, -0.01, 1.01, None],
+    "extra_features": [[], ["digg_count"], ["a", ""], "a", [1]],
+    "exclude_features": [[], ["title_length"], "a", [1]],
     "run_label": ["", "a.B_c-9", "x" * 64, "x" * 65, "a/b", "a b", "ä"],
     "train_ratio": [0, 1, -0.1, 1.5, None],
     "val_ratio": [0, 1, -0.1, 1.5, None],
@@ -77,6 +79,7 @@ def test_form_and_model_agree(name, value):
 def test_only_an_emptied_optional_text_is_dropped():
     assert from_form({"run_label": None, "seed": None, "nonsense": None}) == {"seed": None, "nonsense": None}
     assert from_form({"run_label": "", "seed": 3}) == {"run_label": "", "seed": 3}
+    assert from_form({"extra_features": None, "exclude_features": ["a"]}) == {"exclude_features": ["a"]}
 
 
 def test_form_of_another_model():

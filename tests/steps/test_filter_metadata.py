@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.errors import DataError, MissingObjectError
+from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
 from clipfarm_tasks.families import Horizon
 
 
@@ -100,3 +100,49 @@ def test_rough_csv_loads_what_the_rules_allow(upstream, run):
     assert frame["channel_country"].isna().to_dict() == {"a": False, "b": True}
     assert record.dropped == {"ragged_row": 1, "unparsable_label": 1}
     assert run.json(record.report_key)["unreadable"] == {"captured_at": 1, "channel_country": 1}
+
+
+@pytest.fixture
+def with_unknown_columns(upstream):
+    count = len(upstream.metadata)
+    upstream.metadata = upstream.metadata.assign(
+        digg_count=range(count), bitrate=range(count), codec="av1", **{"Unnamed: 0": range(count)}
+    )
+    upstream.upload()
+
+
+def test_the_report_tells_what_became_of_every_unknown_column(with_unknown_columns, run):
+    run.resolve()
+    features = run.json(filtered(run).report_key)["features"]
+    assert {name: fate["became"] for name, fate in features["unknown_columns"].items()} == {
+        "digg_count": "excluded",
+        "bitrate": "numeric feature",
+        "codec": "dropped",
+        "Unnamed: 0": "dropped",
+    }
+    assert "bitrate" in features["numeric_cols"]
+
+
+def test_features_are_chosen_by_name(with_unknown_columns, run):
+    run.resolve(extra_features=["digg_count"], exclude_features=["bitrate", "channel_country"])
+    record = filtered(run)
+    frame = run.frame(record.key)
+    assert frame["digg_count"].tolist() == list(range(24))
+    assert not {"bitrate", "channel_country"} & set(frame.columns)
+    features = run.json(record.report_key)["features"]
+    assert features["unknown_columns"]["digg_count"]["why"] == "extra_features names it"
+    assert {"bitrate", "channel_country"} <= set(features["dropped_metadata_cols"])
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({"extra_features": ["dig_count"]}, "extra_features: expected columns of the file, got 'dig_count'"),
+        ({"exclude_features": ["titel"]}, "exclude_features: expected columns of the file, got 'titel'"),
+        ({"extra_features": ["codec"]}, "extra_features: expected columns whose cells .*, got 'codec'"),
+    ],
+)
+def test_a_feature_that_was_asked_for_and_cannot_be_is_named(with_unknown_columns, run, params, problem):
+    run.resolve(**params)
+    with pytest.raises(ConfigError, match=f"{problem}, in s3://.*{keys.METADATA_CSV}"):
+        filtered(run)

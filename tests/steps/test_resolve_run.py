@@ -124,6 +124,12 @@ def test_every_wrong_param_is_in_one_message(store, label):
     assert store.list(keys.run_prefix("r")) == []
 
 
+def test_an_extra_feature_that_the_contract_forbids_is_refused_by_name(store):
+    with pytest.raises(ConfigError, match=r"extra_features: expected no column that the contract .*, got 'viewCount'"):
+        resolve_run(store, {"extra_features": ["viewCount", "digg_count"]}, "r")
+    assert store.list(keys.run_prefix("r")) == []
+
+
 def test_wrong_bucket_fails_at_once_with_advice(bucket, s3_session):
     elsewhere = open_store(bucket.model_copy(update={"bucket": "no-such-bucket"}), s3_session)
     with pytest.raises(ConfigError, match="expected bucket no-such-bucket to exist .* check CLIPFARM_BUCKET"):

@@ -129,7 +129,7 @@ class SnapshotRecord(Frozen):
     success_sha256: str = Field(description="Digest of the _SUCCESS marker")
     best_model: str = Field(description="Family that ranks first in this snapshot")
     rank_metric: str = Field(description="val_<metric>")
-    rank_value: float = Field(description="Value of that metric")
+    rank_value: float | None = Field(description="Value of that metric; null where it is undefined")
     reused: bool = Field(description="Whether the snapshot was already finished")
 
 

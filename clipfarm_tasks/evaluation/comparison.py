@@ -13,12 +13,11 @@ import pandas as pd
 
 from clipfarm_tasks.config import RankMetric, RunConfig
 from clipfarm_tasks.evaluation.json_safe import json_safe
-from clipfarm_tasks.evaluation.ranking import METRICS, PARTS, PartMetrics, flatten, sort_key
+from clipfarm_tasks.evaluation.ranking import METRIC_COLUMNS, PartMetrics, flatten, sort_key
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
 OK = "ok"
 MISSING = "missing"
-METRIC_COLUMNS = tuple(f"{part}_{metric}" for part in PARTS for metric in METRICS)
 COLUMNS = (
     "model_family",
     "fusion_strategy",

@@ -1,44 +1,32 @@
 """data_summary.json: the rows a snapshot was trained on, and every row that was dropped on the way."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from clipfarm_tasks.data.columns import KNOWN, Kind
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.scope import Scope
+from clipfarm_tasks.evaluation.training_data import TrainingData
 
 _SPLITS = ("train", "val", "test")
+_LEAKAGE_SET = [name for name, kind in KNOWN.items() if kind in (Kind.LABEL, Kind.LEAKAGE)]
 
 
-def data_summary(
-    scope: Scope,
-    rows: pd.DataFrame,
-    features: pd.DataFrame,
-    numeric_cols: Sequence[str],
-    dropped: Mapping[str, Mapping[str, int]],
-    assembly: Mapping[str, Mapping[str, float]],
-    leakage_columns_checked: Sequence[str],
-) -> dict[str, Any]:
+def data_summary(scope: Scope, data: TrainingData) -> dict[str, Any]:
     """The document, JSON-safe. It is the same for all families of a pair, so it does not name one.
 
-    Args:
-        scope: the snapshot.
-        rows: N rows of the split manifest: video_id, split, text_present, target_log, target_raw (views).
-        features: the same N rows: the numeric and categorical feature columns and no other.
-        numeric_cols: which of them are numeric.
-        dropped: rows lost, by stage (``metadata``, ``manifest``, ...) and reason.
-        assembly: what bringing each vector table up to date cost (objects, bytes, seconds, ...), by table.
-        leakage_columns_checked: columns that were verified not to be features.
-
     Returns:
-        Standard deviations are those of the population (``ddof=0``). Rates are fractions of N, 0 to 1.
+        Standard deviations are those of the population (``ddof=0``). Rates are fractions of all rows, 0 to 1.
+        ``leakage_columns_checked`` were verified not to be features; ``unknown_columns`` tells of every column that
+        the contract does not list what became of it and why.
 
     Raises:
-        DataError: ``features`` and ``rows`` differ in length, or there is no row.
+        DataError: features and rows differ in length, or there is no row.
     """
+    rows, features = data.rows, data.features
     if len(features) != len(rows) or rows.empty:
         raise DataError(
             f"expected one feature row for each of one or more split rows, got {len(features)} feature rows and "
@@ -66,10 +54,11 @@ def data_summary(
             "target_raw_p50": np.quantile(target_raw, 0.5),
             "target_raw_p90": np.quantile(target_raw, 0.9),
             "metadata_missing_rate": {name: features[name].isna().mean() for name in features.columns},
-            "numeric_feature_stats": {name: _stats(features[name]) for name in numeric_cols},
-            "leakage_columns_checked": list(leakage_columns_checked),
-            "dropped": dropped,
-            "assembly": assembly,
+            "numeric_feature_stats": {name: _stats(features[name]) for name in data.spec.numeric_cols},
+            "leakage_columns_checked": sorted({*_LEAKAGE_SET, *data.spec.excluded_leakage}),
+            "unknown_columns": data.spec.model_dump(mode="json")["unknown_columns"],
+            "dropped": data.dropped,
+            "assembly": data.assembly,
         }
     )
     return document

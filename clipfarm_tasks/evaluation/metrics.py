@@ -1,5 +1,7 @@
 """The five regression metrics: three in log space, two in views."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -22,8 +24,9 @@ def raw_from_log(values_log: ArrayLike) -> F64:
 def regression_metrics(target_log: ArrayLike, predicted_log: ArrayLike) -> dict[str, float]:
     """rmse_log, mae_log, r2_log (architecture, section 4 rule 7), rmse_raw and mae_raw of N predictions, in float64.
 
-    The log metrics judge predictions as they are; the raw ones judge `raw_from_log` of both sides. When all targets are
-    equal, r2 has no denominator: it is 1 for exact predictions and 0 for any other, as in scikit-learn.
+    The log metrics judge predictions as they are; the raw ones judge `raw_from_log` of both sides. As in scikit-learn,
+    r2 of a single row is undefined (NaN), and when all targets are equal, it has no denominator: it is 1 for exact
+    predictions and 0 for any other.
 
     Args:
         target_log: (N,) labels, log1p of views.
@@ -62,6 +65,8 @@ def _rmse(error: F64) -> float:
 
 
 def _r2(target: F64, error: F64) -> float:
+    if target.size == 1:
+        return math.nan
     residual, total = float(np.sum(error**2)), float(np.sum((target - target.mean()) ** 2))
     if target.min() == target.max():
         return 1.0 if residual == 0.0 else 0.0

@@ -1,14 +1,15 @@
 """Order of families by the run's rank metric: errors ascending, r2 descending."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from clipfarm_tasks.config import RankMetric
-from clipfarm_tasks.errors import ConfigError
 
 METRICS = ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
 PARTS = ("val", "test")
+METRIC_COLUMNS = tuple(f"{part}_{metric}" for part in PARTS for metric in METRICS)
+"""Columns of a table of metrics: the five of val, then those of test."""
 
 Metrics = Mapping[str, float | None]
 """The five metrics by name; None where a metric is undefined."""
@@ -17,18 +18,6 @@ PartMetrics = Mapping[str, Metrics]
 """``{"val": metrics, "test": metrics}`` of one family."""
 
 _HIGHER_IS_BETTER = frozenset({RankMetric.R2_LOG})
-
-
-def parse_rank_metric(name: str) -> RankMetric:
-    """The rank metric of that name.
-
-    Raises:
-        ConfigError: the name is not a rank metric; lists the legal ones.
-    """
-    try:
-        return RankMetric(name)
-    except ValueError:
-        raise ConfigError(f"expected rank_metric to be one of {[str(m) for m in RankMetric]}, got {name!r}") from None
 
 
 def sort_key(value: float | None, rank_metric: RankMetric) -> tuple[bool, float]:
@@ -44,24 +33,12 @@ def rank_value(metrics: PartMetrics, rank_metric: RankMetric) -> float | None:
     return metrics[part][metric]
 
 
-def rank_families(metrics: Mapping[str, PartMetrics], rank_metric: str) -> list[str]:
-    """Names of the families, best first; ties by name, undefined values (None, NaN) last.
-
-    Args:
-        metrics: by family.
-        rank_metric: ``val_<metric>``.
-
-    Raises:
-        ConfigError: ``rank_metric`` is unknown.
-    """
-    metric = parse_rank_metric(rank_metric)
-    return sorted(metrics, key=lambda family: (*sort_key(rank_value(metrics[family], metric), metric), family))
+def rank_families(metrics: Mapping[str, PartMetrics], rank_metric: RankMetric) -> list[str]:
+    """Names of the families, best first; ties by name, undefined values (None, NaN) last."""
+    return sorted(metrics, key=lambda name: (*sort_key(rank_value(metrics[name], rank_metric), rank_metric), name))
 
 
 def flatten(metrics: PartMetrics | None) -> dict[str, Any]:
-    """The ten ``<part>_<metric>`` columns of a table, val first; all None when there are no metrics."""
-    return {f"{part}_{metric}": None if metrics is None else metrics[part][metric] for part, metric in _columns()}
-
-
-def _columns() -> Iterable[tuple[str, str]]:
-    return ((part, metric) for part in PARTS for metric in METRICS)
+    """The values of `METRIC_COLUMNS`, all None when there are no metrics."""
+    names = ((part, metric) for part in PARTS for metric in METRICS)
+    return {f"{part}_{metric}": None if metrics is None else metrics[part][metric] for part, metric in names}

@@ -7,38 +7,16 @@ from typing import Any
 import pandas as pd
 
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.config_used import FamilyUsed, FeatureLists, config_used, merge_config_used
+from clipfarm_tasks.evaluation.config_used import config_used, merge_config_used
 from clipfarm_tasks.evaluation.data_summary import data_summary
 from clipfarm_tasks.evaluation.json_safe import json_safe
-from clipfarm_tasks.evaluation.leaderboard import leaderboard
+from clipfarm_tasks.evaluation.leaderboard_csv import leaderboard_frame
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of, metrics_summary
 from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.scope import Scope, in_family_order
 from clipfarm_tasks.evaluation.slices import slice_metrics
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What the families of a pair were trained on.
-
-    Attributes:
-        rows: N rows of the split manifest: video_id, split, text_present, target_log, target_raw (views).
-        features: the same N rows: numeric and categorical feature columns.
-        lists: which columns became features, and why the others did not.
-        leakage_columns_checked: columns verified not to be features.
-        dropped: rows lost, by stage and reason.
-        assembly: what bringing each vector table up to date cost, by table.
-        table_versions: version trained on, by vector table.
-    """
-
-    rows: pd.DataFrame
-    features: pd.DataFrame
-    lists: FeatureLists
-    leakage_columns_checked: tuple[str, ...]
-    dropped: Mapping[str, Mapping[str, int]]
-    assembly: Mapping[str, Mapping[str, float]]
-    table_versions: Mapping[str, int]
+from clipfarm_tasks.evaluation.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -65,18 +43,22 @@ class Documents:
 def job_documents(
     scope: Scope,
     data: TrainingData,
-    used: FamilyUsed,
+    hyperparams: Mapping[str, Any],
+    device: str,
+    training_data_sha256: Mapping[str, str],
     predictions: Mapping[str, pd.DataFrame],
     versions: Mapping[str, str],
 ) -> Documents:
-    """Documents of one training job.
+    """Documents of one training job; see `config_used` for what is not told here.
 
     Args:
         scope: the job's snapshot; its family is set.
         data: what it was trained on.
-        used: what the fit reported.
+        hyperparams: recipe as used.
+        device: cpu or cuda.
+        training_data_sha256: digests of what it was fitted and judged on.
         predictions: `predictions_frame` of val and of test, with this family's columns.
-        versions: see `clipfarm_tasks.code_version.library_versions`.
+        versions: versions of the libraries.
 
     Raises:
         DataError: ``scope`` has no family, a part's predictions are absent, or the data break a rule; see the functions
@@ -91,19 +73,11 @@ def job_documents(
     parts = {part: predictions[part] for part in PARTS}
     metrics = family_metrics(parts, [family])
     return Documents(
-        config_used=config_used(scope, data.lists, {family: used}, data.table_versions, versions),
-        data_summary=data_summary(
-            scope,
-            data.rows,
-            data.features,
-            data.lists.numeric_cols,
-            data.dropped,
-            data.assembly,
-            data.leakage_columns_checked,
-        ),
+        config_used=config_used(scope, data, hyperparams, device, training_data_sha256, versions),
+        data_summary=data_summary(scope, data),
         metrics_summary=metrics_summary(scope, metrics),
         slice_metrics=slice_metrics(parts, [family]),
-        leaderboard=leaderboard(metrics, scope.config.params.rank_metric),
+        leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions=parts,
     )
 
@@ -125,7 +99,7 @@ def pair_documents(scope: Scope, jobs: Mapping[str, Documents]) -> Documents:
         data_summary=_same_data(jobs, families, scope.where),
         metrics_summary=metrics_summary(scope, metrics),
         slice_metrics=json_safe({name: jobs[name].slice_metrics[name] for name in families}),
-        leaderboard=leaderboard(metrics, scope.config.params.rank_metric),
+        leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions={
             part: join_predictions(
                 {name: jobs[name].predictions[part] for name in families}, f"predictions/{part}.parquet, {scope.where}"

@@ -12,7 +12,6 @@ from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import MetadataRecord, SnapshotRecord
 from clipfarm_tasks.data.leakage import assert_no_feature_leakage
 from clipfarm_tasks.data.training_digest import DataSha256
-from clipfarm_tasks.evaluation.config_used import FamilyUsed
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import job_documents
@@ -109,17 +108,17 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
         predicted = {name: archive[name] for name in PARTS}
     family = str(scope.family)
     predictions = {name: predictions_frame(rows.manifest_of(name), {family: predicted[name]}) for name in PARTS}
-    used = FamilyUsed(
-        hyperparams=fit["hyperparams"], device=fit["device"], training_data_sha256=data_sha256.model_dump()
+    documents = job_documents(
+        scope, rows.data, fit["hyperparams"], fit["device"], data_sha256.model_dump(), predictions, library_versions()
     )
-    write_documents(folder, job_documents(scope, rows.data, used, predictions, library_versions()), rows.data.rows)
+    write_documents(folder, documents, rows.data.rows)
 
 
 def _options(context: StepContext, rows: TrainingRows) -> FitOptions:
     params = context.params
     return FitOptions(
-        numeric_cols=tuple(rows.data.lists.numeric_cols),
-        categorical_cols=tuple(rows.data.lists.categorical_cols),
+        numeric_cols=rows.data.spec.numeric_cols,
+        categorical_cols=rows.data.spec.categorical_cols,
         feature_set=params.feature_set_version,
         seed=params.seed,
         device=params.device,

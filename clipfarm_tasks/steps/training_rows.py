@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
-from clipfarm_tasks.data.columns import KNOWN, Kind
 from clipfarm_tasks.data.features import FeatureSpec
 from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.data.split import Part
 from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_digests
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.reports import TrainingData
+from clipfarm_tasks.evaluation.training_data import TrainingData
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.steps.context import StepContext
@@ -28,7 +27,6 @@ from clipfarm_tasks.vectors.table import VectorTable
 
 _FUSED = "fused"
 _MODALITIES = tuple(map(str, Modality))
-_LEAKAGE = {name for name, kind in KNOWN.items() if kind in (Kind.LABEL, Kind.LEAKAGE)}
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,7 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     data = TrainingData(
         rows=rows,
         features=inputs.metadata,
-        lists=spec,
-        leakage_columns_checked=tuple(sorted(_LEAKAGE | set(spec.excluded_leakage))),
+        spec=spec,
         dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
         assembly=split.assembly,
         table_versions=split.tables,

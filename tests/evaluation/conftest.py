@@ -1,16 +1,15 @@
 """One made-up run, a pair of 40 videos, and predictions of it."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInputs, RunParams
-from clipfarm_tasks.evaluation.config_used import FamilyUsed
+from clipfarm_tasks.data.features import FeatureSpec, UnknownColumn
 from clipfarm_tasks.evaluation.predictions import predictions_frame
-from clipfarm_tasks.evaluation.reports import TrainingData, job_documents
+from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
+from clipfarm_tasks.evaluation.training_data import TrainingData
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
 VERSIONS = {"python": "3.11.9", "numpy": "2.4", "pandas": "3.1", "scikit_learn": "1.9", "torch": "2.9+cpu"}
@@ -66,18 +65,18 @@ def data() -> TrainingData:
             "country": np.array(["US", None, "DE", "IN"] * (n // 4), dtype=object),
         }
     )
-    lists = SimpleNamespace(
+    spec = FeatureSpec(
         numeric_cols=("subscribers", "empty"),
         categorical_cols=("country",),
         dropped_metadata_cols=("title",),
         excluded_high_card=("channel_id",),
-        excluded_leakage=("view_count",),
+        excluded_leakage=("digg_count", "view_count"),
+        unknown_columns={"digg_count": UnknownColumn(became="excluded", why="the audience's response")},
     )
     return TrainingData(
         rows=rows,
         features=features,
-        lists=lists,
-        leakage_columns_checked=("view_count", "like_count"),
+        spec=spec,
         dropped={"metadata": {"no_label": 3, "superseded": 2}, "join": {}},
         assembly={"modalities": {"objects": 120, "seconds": 0.5}},
         table_versions={"modalities": 4, "fused_concat": 9},
@@ -97,8 +96,8 @@ def make_job(pair, data):
             rows = data.rows[data.rows["split"] == part].sample(frac=1, random_state=len(family))
             predicted = rows["target_log"] + noise * rng.standard_normal(len(rows))
             parts[part] = predictions_frame(rows, {family: predicted.to_numpy(dtype=np.float32)})
-        used = FamilyUsed({"of": str(family)}, device, {"features": f"of {family}", "target": "t"})
+        sha256 = {"features": f"of {family}", "target": "t"}
         job = Scope(scope.config, scope.strategy, scope.horizon, family)
-        return job_documents(job, data, used, parts, versions or VERSIONS)
+        return job_documents(job, data, {"of": str(family)}, device, sha256, parts, versions or VERSIONS)
 
     return make

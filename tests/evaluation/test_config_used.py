@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.config_used import FamilyUsed, config_used, merge_config_used
+from clipfarm_tasks.evaluation.config_used import config_used, merge_config_used
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import Family
 
@@ -19,10 +19,10 @@ VERSIONS = {"python": "3.11", "torch": "2.9+cpu"}
 
 @pytest.fixture
 def make(pair, data):
-    def make(family: str, device: str = "cpu", versions=VERSIONS, scope: Scope | None = None, lists=data.lists):
+    def make(family: str, device: str = "cpu", versions=VERSIONS, scope: Scope | None = None, data=data):
         job = replace(scope or pair, family=Family(family))
-        used = {family: FamilyUsed({"alpha": len(family)}, device, {"features": f"of {family}", "target": "t"})}
-        return config_used(job, lists, used, data.table_versions, versions)
+        sha256 = {"features": f"of {family}", "target": "t"}
+        return config_used(job, data, {"alpha": len(family)}, device, sha256, versions)
 
     return make
 
@@ -45,7 +45,7 @@ def test_a_run_without_the_strategys_manifest_is_refused(pair, data):
     inputs = pair.config.inputs.model_copy(update={"manifests": {}})
     scope = replace(pair, config=pair.config.model_copy(update={"inputs": inputs}))
     with pytest.raises(DataError, match="expected a pinned fused manifest of concat, got none, in run r1"):
-        config_used(scope, data.lists, {"ridge": FamilyUsed()}, {}, VERSIONS)
+        config_used(scope, data, {}, "cpu", {}, VERSIONS)
 
 
 def test_merging_keeps_what_is_shared_and_keys_the_rest_by_family(make, pair):
@@ -72,8 +72,8 @@ def test_jobs_of_other_configs_do_not_merge(make, make_config, pair, data):
     other_seed = Scope(make_config(seed=1), pair.strategy, pair.horizon)
     with pytest.raises(DataError, match=r"expected params of all jobs to be equal, got .* of ridge and .* of gbdt"):
         merge_config_used(pair, {"ridge": make("ridge"), "gbdt": make("gbdt", scope=other_seed)})
-    lists = type(data.lists)(**{**vars(data.lists), "numeric_cols": ("subscribers",)})
+    other = replace(data, spec=data.spec.model_copy(update={"numeric_cols": ("subscribers",)}))
     with pytest.raises(
         DataError, match=r"expected numeric_cols of all jobs to be equal, .*, in config_used\.json, run r1"
     ):
-        merge_config_used(pair, {"ridge": make("ridge"), "gbdt": make("gbdt", lists=lists)})
+        merge_config_used(pair, {"ridge": make("ridge"), "gbdt": make("gbdt", data=other)})

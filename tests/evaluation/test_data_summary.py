@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,15 +16,7 @@ FIELDS = [
 
 @pytest.fixture
 def document(pair, data):
-    return data_summary(
-        pair,
-        data.rows,
-        data.features,
-        data.lists.numeric_cols,
-        data.dropped,
-        data.assembly,
-        data.leakage_columns_checked,
-    )
+    return data_summary(pair, data)
 
 
 def test_contract_fields_and_valid_json(document):
@@ -68,14 +61,19 @@ def test_cost_of_the_assembly_is_told_by_table(document):
     assert document["assembly"] == {"modalities": {"objects": 120, "seconds": 0.5}}
 
 
+def test_columns_outside_of_the_contract_are_told_with_their_fate(document):
+    assert document["unknown_columns"] == {"digg_count": {"became": "excluded", "why": "the audience's response"}}
+    assert {"digg_count", "view_count", "horizon_view_count", "age_days"} <= set(document["leakage_columns_checked"])
+    assert not {"channel_view_count", "subscribers"} & set(document["leakage_columns_checked"])
+
+
 def test_a_part_without_rows_counts_zero(pair, data):
-    rows = data.rows.assign(split="train")
-    document = data_summary(pair, rows, data.features, (), {}, {}, ())
+    document = data_summary(pair, replace(data, rows=data.rows.assign(split="train")))
     assert [document["n_train"], document["n_val"], document["n_test"]] == [40, 0, 0]
 
 
 def test_features_of_other_rows_are_refused(pair, data):
     with pytest.raises(DataError, match="got 39 feature rows and 40 split rows, in run r1, concat 7d"):
-        data_summary(pair, data.rows, data.features.iloc[1:], (), {}, {}, ())
+        data_summary(pair, replace(data, features=data.features.iloc[1:]))
     with pytest.raises(DataError, match="got 0 feature rows and 0 split rows"):
-        data_summary(pair, data.rows.iloc[:0], data.features.iloc[:0], (), {}, {}, ())
+        data_summary(pair, replace(data, rows=data.rows.iloc[:0], features=data.features.iloc[:0]))

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from clipfarm_tasks.errors import DataError
@@ -72,9 +73,13 @@ def test_r2_of_a_constant_target_whose_mean_is_rounded_is_zero_and_not_astronomi
     assert regression_metrics([3.3] * 3, [3.3, 3.3, 4.0])["r2_log"] == 0.0
 
 
-def test_r2_of_a_single_row_is_one_or_zero():
-    assert regression_metrics([2.0], [2.0])["r2_log"] == 1.0
-    assert regression_metrics([2.0], [2.5])["r2_log"] == 0.0
+@pytest.mark.parametrize("predicted", [[2.0], [2.5]])
+def test_r2_of_a_single_row_is_undefined_as_in_scikit_learn(predicted):
+    metrics = regression_metrics([2.0], predicted)
+    with pytest.warns(UndefinedMetricWarning):
+        assert math.isnan(r2_score([2.0], predicted))
+    assert math.isnan(metrics["r2_log"])
+    assert metrics["mae_log"] == predicted[0] - 2.0
 
 
 def test_the_order_of_the_rows_does_not_matter():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipfarm_tasks.config import RankMetric
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.config_used import FamilyUsed
-from clipfarm_tasks.evaluation.leaderboard import leaderboard
+from clipfarm_tasks.evaluation.leaderboard_csv import leaderboard_frame
 from clipfarm_tasks.evaluation.predictions import family_metrics
 from clipfarm_tasks.evaluation.reports import job_documents, pair_documents
 from clipfarm_tasks.evaluation.slices import slice_metrics
@@ -36,7 +36,7 @@ def test_a_pair_equals_its_joined_predictions_judged_anew(make_job, pair):
     assert documents.metrics_summary["best_model"] == "ridge"
     assert documents.leaderboard["model"].tolist()[0] == "ridge"
     columns = documents.leaderboard.columns[2:]
-    np.testing.assert_allclose(documents.leaderboard[columns], leaderboard(again, "val_rmse_log")[columns])
+    np.testing.assert_allclose(documents.leaderboard[columns], leaderboard_frame(again, RankMetric.RMSE_LOG)[columns])
     anew = slice_metrics(documents.predictions, families)
     assert documents.slice_metrics["gbdt"]["val"]["text_present_1"] == pytest.approx(
         anew["gbdt"]["val"]["text_present_1"]
@@ -93,7 +93,7 @@ def test_a_pair_needs_metrics_of_every_job(make_job, pair):
 def test_a_job_needs_a_family_and_both_parts(pair, data, make_job):
     predictions = make_job(Family.RIDGE).predictions
     with pytest.raises(DataError, match="expected a training job's scope, got a pair's, in run r1"):
-        job_documents(pair, data, FamilyUsed(), predictions, {})
+        job_documents(pair, data, {}, "cpu", {}, predictions, {})
     job = replace(pair, family=Family.RIDGE)
     with pytest.raises(DataError, match=r"got none of \['test'\], in run r1, concat 7d, ridge"):
-        job_documents(job, data, FamilyUsed(), {"val": predictions["val"]}, {})
+        job_documents(job, data, {}, "cpu", {}, {"val": predictions["val"]}, {})

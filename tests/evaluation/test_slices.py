@@ -50,6 +50,8 @@ def test_an_empty_slice_holds_only_its_count(frame):
     }
 
 
-def test_a_slice_of_one_row_is_valid_json(frame):
+def test_r2_of_a_slice_of_one_row_is_null(frame):
     document = slice_metrics({"val": frame.iloc[:2]}, ["ridge"])
-    json.dumps(document, allow_nan=False)
+    one = json.loads(json.dumps(document, allow_nan=False))["ridge"]["val"]["text_present_0"]
+    assert (one["n"], one["r2_log"]) == (1, None)
+    assert one["rmse_log"] == pytest.approx(abs(np.log1p(10.0) - 1.0))

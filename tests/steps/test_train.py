@@ -40,7 +40,7 @@ CONFIG_USED = {
 DATA_SUMMARY = {
     "n_total", "n_train", "n_val", "n_test", "split_ratios", "text_present_rate", "target_log_mean", "target_log_std",
     "target_raw_mean", "target_raw_p50", "target_raw_p90", "metadata_missing_rate", "numeric_feature_stats",
-    "horizon_days", "horizon_definition", "leakage_columns_checked", "assembly",
+    "horizon_days", "horizon_definition", "leakage_columns_checked", "assembly", "unknown_columns",
 }  # fmt: skip
 
 
@@ -127,6 +127,35 @@ def test_record_tells_the_snapshot(finished):
     assert record["success_sha256"] == hashlib.sha256(files["_SUCCESS"]).hexdigest()
     assert record["rank_value"] == metrics["models"]["ridge"]["val"]["r2_log"]
     assert (record["best_model"], record["rank_metric"], record["reused"]) == ("ridge", "val_r2_log", False)
+
+
+def test_a_feature_that_was_asked_for_by_name_trains_and_is_told(upstream, run):
+    upstream.metadata = upstream.metadata.assign(digg_count=range(len(upstream.metadata)), saves=1)
+    upstream.upload()
+    run.resolve(extra_features=["digg_count"])
+    run.jobs()
+    files = snapshot(run)
+    assert "digg_count" in json.loads(files["config_used.json"])["numeric_cols"]
+    summary = json.loads(files["data_summary.json"])
+    assert summary["unknown_columns"] == {
+        "digg_count": {"became": "numeric feature", "why": "extra_features names it"},
+        "saves": {"became": "excluded", "why": "its name speaks of the audience's response"},
+    }
+    assert {"saves", "view_count", "horizon_days"} <= set(summary["leakage_columns_checked"])
+    assert "digg_count" not in summary["leakage_columns_checked"]
+
+
+def test_a_part_of_one_row_has_no_r2_and_is_ranked_all_the_same(upstream, run):
+    upstream.upload()
+    run.resolve(train_ratio=0.9, val_ratio=0.05, test_ratio=0.05, rank_metric="val_r2_log")
+    record = run.jobs()[JOB]
+    metrics = json.loads(snapshot(run)["metrics_summary.json"])["models"]["ridge"]
+    assert (metrics["val"]["r2_log"], record.rank_value, record.best_model) == (None, None, "ridge")
+    run.step("publish_snapshot", *PAIR)
+    run.step("leaderboard")
+    comparison = run.json(f"{keys.comparison(run.id)}metrics_comparison.json")
+    assert (comparison["rows"][0]["val_r2_log"], comparison["rows"][0]["status"]) == (None, "ok")
+    assert comparison["best_by_rank_metric"]["7"] is None
 
 
 def test_finished_job_is_reused_and_nothing_is_written(upstream, run, store, monkeypatch):

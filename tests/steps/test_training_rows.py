@@ -93,7 +93,7 @@ def test_families_of_a_pair_share_one_reading(upstream, ready, monkeypatch):
 
 def test_only_the_feature_columns_are_read(ready):
     data = training_rows(ready.context, *PAIR, Family.RIDGE).data
-    assert data.features.columns.tolist() == [*data.lists.numeric_cols, *data.lists.categorical_cols]
+    assert data.features.columns.tolist() == [*data.spec.numeric_cols, *data.spec.categorical_cols]
 
 
 def test_vectors_larger_than_the_limit_are_mapped_and_equal(ready):
@@ -213,12 +213,6 @@ def test_video_of_the_split_without_metadata_is_told_and_not_made_up(ready, stor
         DataError, match=r"expected the 23 videos of the split, got 20 of them, in s3://.*horizon=7.parq"
     ):
         training_rows(ready.context, *PAIR, Family.RIDGE)
-
-
-def test_leakage_columns_that_were_checked_are_no_features(ready):
-    data = training_rows(ready.context, *PAIR, Family.RIDGE).data
-    assert {"horizon_view_count", "horizon_days", "view_count", "virality_score"} <= set(data.leakage_columns_checked)
-    assert not set(data.leakage_columns_checked) & {*data.lists.numeric_cols, *data.lists.categorical_cols}
 
 
 def test_target_is_never_negative_or_missing(upstream, run):

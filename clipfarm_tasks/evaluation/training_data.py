@@ -1,0 +1,29 @@
+"""What a pair's documents tell about its data: the rows, the features and what was lost on the way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from clipfarm_tasks.data.features import FeatureSpec
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the families of a pair were trained on.
+
+    Attributes:
+        rows: N rows of the split manifest: video_id, split, text_present, target_log, target_raw (views).
+        features: the same N rows: numeric and categorical feature columns and no other.
+        spec: which columns became features, and why the others did not.
+        dropped: rows lost, by stage (``metadata``, ``manifest``, ...) and reason.
+        assembly: what bringing each vector table up to date cost (objects, bytes, seconds, ...), by table.
+        table_versions: version trained on, by vector table (``fused_concat``, ``modalities``).
+    """
+
+    rows: pd.DataFrame
+    features: pd.DataFrame
+    spec: FeatureSpec
+    dropped: Mapping[str, Mapping[str, int]]
+    assembly: Mapping[str, Mapping[str, float]]
+    table_versions: Mapping[str, int]

@@ -12,7 +12,8 @@ OUTCOME_PART = re.compile(
     "view|like|comment|share|play|heart|download|vote|popular|trend|engag|viral|impression|reach|repost|retention|retain"
     "|watch|retweet|reblog|react|favou?rit|bookmark|digg|interaction|forward|stitch|duet|remix|click|conversion"
     "|completion|revenue|earning|moneti[sz]|unfollow|unsubscrib|dwell|audience|percentile|quantile|quartile|decile"
-    "|performance|(over|under|out)perform|velocit|momentum|screenshot|donat|purchase|drop ?off|chart position"
+    "|performance|(over|under|out)perform|velocit|momentum|screenshot|crosspost|donat|purchase|drop ?off|chart position"
+    "|time spent|chat message"
     "|(hook|hold|stop|stay) (rate|ratio)|(love|wow|haha|sad|angry|care)s? (count|total)"
 )
 # Whole words, because they are parts of harmless ones, as "tip" is of "description".
@@ -25,7 +26,8 @@ OUTCOME = _words(
     session sessions award awards karma kudos buzz hype hotness fyp leaderboard concurrent concurrents ccv ctr cvr vtr
     cpm rpm ecpm cpc cpv cpa vph vpd vpm lph avd apv avp vv pv uv impr roas roi emv kpi kpis growth grew delta deltas
     acceleration surge gained gains lost uplift success successful flop outlier breakout income payout payouts profit
-    earned gross adsense opens taps thumbs ups downs
+    earned gross adsense coins diamonds gilding gildings pctl multiplier attention eng er haha opens taps thumbs ups
+    downs
     """
 )
 NO_OUTCOME = re.compile(
@@ -56,7 +58,7 @@ SHORT_UNIT = _words("time minutes mins seconds secs duration")
 ONLINE = _words("live alive up after public published posted uploaded capture captured crawl scrape")
 
 CREATOR = _words("channel author creator user account owner uploader profile publisher")
-FOLLOWERS = _words("subscriber subscribers subs follower followers fan fans member members")
+FOLLOWERS = _words("subscriber subscribers sub subs follower followers fan fans member members")
 CHANGE = _words(
     """
     gain loss change changes new net added removed diff difference increase decrease rise daily weekly monthly last
@@ -64,7 +66,9 @@ CHANGE = _words(
     """
 )
 WINDOW = re.compile(r"\b\d+ (d|days?|h|hrs?|hours?|w|wk|weeks?|m|mo|months?|y|years?)\b")
-ONE_VIDEO = _words("last latest newest recent current this video videos short shorts post posts since")
+ONE_VIDEO = _words(
+    "last latest newest recent current this video videos short shorts post posts since elapsed delay lag"
+)
 
 _COUNTED = _words("count counts total totals number num rate ratio per day hour in to log avg mean at")
 _ALL = OUTCOME | LABEL | ELAPSED | SHORT_UNIT | ONLINE | FOLLOWERS | CHANGE | _COUNTED

@@ -43,6 +43,7 @@ OUTCOMES = names(
     stitchCount sends replies retweets quote_count upvotes dislikes rating_count subscribers_gained followersLost
     net_followers new_subscribers subscriber_growth rank percentile_rank topRank performance_score score delta velocity
     momentum is_viral trending hook_rate follows impressions reach thumbs_up screenshots is_hit swiped_away
+    sub_gain eng_rate coins_received crossposts time_spent
     """
 )
 LABELS = [
@@ -73,7 +74,7 @@ OF_CHANNELS = names(
     channel_last_video_views channel_views_30d channel_views_gained channel_top_video_like_count channel_engagement_rate
     channelEngagementRate channel_like_ratio channel_total_likes channel_avg_views channel_subscribers_gained
     channel_subscribers_30d channel_new_followers channel_growth channel_rank author_recent_likes
-    profile_visits channel_days_since_last_upload channel_latest_video_age_days
+    profile_visits channel_days_since_last_upload channel_latest_video_age_days channel_elapsed_days
     """
 )
 ROW_NUMBERS = ["Unnamed: 0", "Unnamed: 0.1", "index", "level_0", "__index_level_0__", "row_number", "rowId", "_c0", "0"]

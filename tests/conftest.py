@@ -12,12 +12,14 @@ BUCKET = "clipfarm-test"
 
 
 def pytest_configure(config):
-    """Before any test module is imported: no Airflow home, credentials or threads of the user's own."""
+    """Before any test module is imported: no Airflow home, credentials, proxies or threads of the user's own."""
+    from clipfarm_tasks.stack.loopback import unproxied
+
     for name in [name for name in os.environ if name.startswith(("AIRFLOW_", "AWS_", "CLIPFARM_"))]:
         del os.environ[name]
     home = tempfile.mkdtemp(prefix="clipfarm-airflow-")
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
-    os.environ |= {
+    os.environ |= unproxied(os.environ) | {
         "AIRFLOW_HOME": home,
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         # Requests to Kubernetes are repeated as often as in production, but not as slowly.

@@ -13,7 +13,7 @@ import psutil
 from clipfarm_tasks.stack.errors import StackError
 
 _TAIL_LINES = 20
-_KILLED_WITHIN_S = 5.0
+_KILLED_WITHIN_S = 60.0
 _GONE = (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError, PermissionError)
 
 
@@ -41,6 +41,7 @@ class ServerProcess:
                     stderr=subprocess.STDOUT,
                     env=dict(environment),
                     start_new_session=True,
+                    umask=0o077,  # for data, logs and sockets
                 )
         except OSError as error:
             raise StackError(

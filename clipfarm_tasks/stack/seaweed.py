@@ -11,12 +11,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from clipfarm_tasks.stack.errors import StackError
+from clipfarm_tasks.stack.loopback import unproxied
+from clipfarm_tasks.stack.patience import STALLED_AFTER_S
 from clipfarm_tasks.stack.ports import LOOPBACK, free_ports
+from clipfarm_tasks.stack.private_file import write_private
 from clipfarm_tasks.stack.process import ServerProcess, stop
+from clipfarm_tasks.stack.seaweed_keys import write_keys
 
 REGION = "us-east-1"
-_STARTED_WITHIN_S = 60.0
-_STOPPED_WITHIN_S = 10.0
+_STARTED_WITHIN_S = STALLED_AFTER_S
+_STOPPED_WITHIN_S = 60.0
 _STARTS = 3  # another process can take a port between the search and the bind
 _POLL_S = 0.1
 _SOCKETS = Path("/tmp")  # written into weed; their names end in the port
@@ -35,6 +39,7 @@ _PORT_FLAGS = (
 _FIXED_FLAGS = (
     f"-ip={LOOPBACK}",
     f"-ip.bind={LOOPBACK}",
+    "-disableHttp=true",  # of master and filer, which S3 asks by gRPC
     "-s3.port.iceberg=0",
     "-s3.port.lance=0",
     "-s3.autoCreateBucket=false",
@@ -52,6 +57,7 @@ class SeaweedServer:
     """S3 server with one bucket and one generated key pair, for the length of a ``with`` block.
 
     Every port is a free one, so any number of servers run side by side. The bucket's content stays in the folder.
+    Data goes in and out through S3 with the key pair and in no other way.
 
     Attributes:
         bucket: name of the bucket.
@@ -77,6 +83,7 @@ class SeaweedServer:
         Raises:
             StackError: it does not come up; shows the end of its log.
         """
+        os.environ |= unproxied(os.environ)  # for every S3 client of this process and its children
         try:
             for remaining in reversed(range(_STARTS)):
                 if self._came_up(last_try=remaining == 0):
@@ -111,10 +118,10 @@ class SeaweedServer:
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
             "AWS_REGION": REGION,
-        }
+        } | unproxied(os.environ)
 
     def client(self) -> Any:
-        """A boto3 S3 client of this server that fails fast: one try, two seconds."""
+        """A boto3 S3 client of this server that tries once."""
         import boto3
         from botocore.config import Config
 
@@ -124,7 +131,7 @@ class SeaweedServer:
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name=REGION,
-            config=Config(connect_timeout=2, read_timeout=10, retries={"max_attempts": 0}),
+            config=Config(retries={"max_attempts": 0}, proxies={}),
         )
 
     def _came_up(self, *, last_try: bool) -> bool:
@@ -151,9 +158,12 @@ class SeaweedServer:
         admin = free_ports(1, also=_GRPC_OFFSET)[0]
         self._ports = [*ports, admin, admin + _GRPC_OFFSET]
         self.endpoint_url = f"http://{LOOPBACK}:{ports[0]}"
+        keys = self._folder / "keys"
+        write_keys(keys)
         command = [
             str(self._program),
             "-logtostderr=true",  # else weed writes log files into /tmp as well
+            f"-config_dir={keys}",
             "mini",
             f"-dir={data}",
             f"-s3.config={self._write_identities()}",
@@ -170,17 +180,12 @@ class SeaweedServer:
         self._process = ServerProcess("the S3 server", command, environment, self._folder / "weed.log")
 
     def _write_identities(self) -> Path:
-        """The key pair, readable by this user only from the moment the file exists."""
-        path = self._folder / "s3.json"
         identity = {
             "name": "clipfarm",
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"identities": [identity]}, file)
-        return path
+        return write_private(self._folder / "s3.json", json.dumps({"identities": [identity]}))
 
     def _serves_bucket(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError

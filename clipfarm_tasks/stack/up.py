@@ -1,6 +1,6 @@
 """``make up``: the same stack, staying up until Ctrl-C, its state kept from one time to the next."""
 
-import os
+import shlex
 import time
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from clipfarm_tasks import keys
 from clipfarm_tasks.stack.airflow_server import USER, AirflowServer
 from clipfarm_tasks.stack.demo import store_of, write_sample_of
+from clipfarm_tasks.stack.private_file import write_private
 from clipfarm_tasks.stack.seaweed import SeaweedServer
 
 BUCKET = "clipfarm"
@@ -40,7 +41,7 @@ def up(folder: Path, console: Console, videos: int) -> None:
                 f"S3 endpoint  {s3.endpoint_url}, bucket {BUCKET}\n"
                 f"In the UI, unpause clipfarm_training and trigger it; unpausing also starts the last nightly run.\n"
                 f"In another terminal, to use the bucket from the command line:\n"
-                f"  cd {Path.cwd()} && . .venv/bin/activate && . {exports}\n"
+                f"  cd {shlex.quote(str(Path.cwd()))} && . .venv/bin/activate && . {shlex.quote(str(exports))}\n"
                 f"Ctrl-C stops both servers.",
                 highlight=False,
                 markup=False,
@@ -53,8 +54,6 @@ def up(folder: Path, console: Console, videos: int) -> None:
 
 
 def _write_exports(path: Path, environment: dict[str, str]) -> Path:
-    """Shell lines with the key pair, in a file only this user can read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.writelines(f"export {name}='{value}'\n" for name, value in environment.items())
-    return path
+    """Shell lines with the key pair."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()]
+    return write_private(path, "".join(lines))

@@ -11,6 +11,7 @@ from clipfarm_tasks.errors import ClipfarmError
 from clipfarm_tasks.stack import demo as demo_command
 from clipfarm_tasks.stack import up as up_command
 from clipfarm_tasks.stack.interrupts import Interrupted, interruptible
+from clipfarm_tasks.stack.patience import STALLED_AFTER_S
 from clipfarm_tasks.stack.state_folder import STATE, claimed
 
 app = typer.Typer(help="A real S3 server and Airflow on this machine.", no_args_is_help=True, add_completion=False)
@@ -22,7 +23,9 @@ State = Annotated[Path, typer.Option(help="Folder that holds everything the serv
 @app.command()
 def demo(
     videos: Videos = 2000,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Time limit of the run, in minutes.")] = 15.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Minutes without a change of any task's state that end the run.")
+    ] = STALLED_AFTER_S / 60,
     state: State = STATE / "demo",
 ) -> None:
     """Train all models on a synthetic bucket through Airflow and print the leaderboard."""

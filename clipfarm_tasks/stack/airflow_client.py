@@ -10,9 +10,10 @@ from urllib.parse import quote
 import httpx
 
 from clipfarm_tasks.stack.errors import StackError
+from clipfarm_tasks.stack.patience import STALLED_AFTER_S, Patience
 
 FINISHED_RUN = frozenset({"success", "failed"})
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 120.0
 _READS = 5  # SQLite refuses a read now and then while the scheduler writes
 _PAUSE_S = 0.5
 _POLL_S = 0.5
@@ -76,20 +77,20 @@ class AirflowClient:
         errors = self._json("GET", "/api/v2/importErrors")["import_errors"]
         return [f"{item['filename']}: {item['stack_trace'].strip().splitlines()[-1]}" for item in errors]
 
-    def wait_for_dag(self, dag_id: str, timeout_s: float) -> None:
+    def wait_for_dag(self, dag_id: str, timeout_s: float = STALLED_AFTER_S) -> None:
         """Wait until the DAG processor has loaded a DAG.
 
         Raises:
             StackError: its file has errors, or it is not there after ``timeout_s`` seconds.
         """
-        deadline = time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         while True:
             dags = self._json("GET", "/api/v2/dags", params={"dag_id_pattern": dag_id})["dags"]
             if any(dag["dag_id"] == dag_id for dag in dags):
                 return
             if errors := self.import_errors():
                 raise StackError(f"expected DAG {dag_id} to load, got: {'; '.join(errors)}")
-            if time.monotonic() > deadline:
+            if patience.is_lost(dags):
                 raise StackError(f"expected DAG {dag_id} within {timeout_s:g} s, got none, at {self._http.base_url}")
             time.sleep(_POLL_S)
 

@@ -17,14 +17,14 @@ from typing import Self
 from clipfarm_tasks.deployment.scheduling import pool_sizes
 from clipfarm_tasks.stack.airflow_client import AirflowClient
 from clipfarm_tasks.stack.errors import StackError
+from clipfarm_tasks.stack.loopback import unproxied
+from clipfarm_tasks.stack.patience import STALLED_AFTER_S, Patience
 from clipfarm_tasks.stack.ports import LOOPBACK, free_ports
 from clipfarm_tasks.stack.process import ServerProcess, stop
 
 CONNECTION_ID = "clipfarm_s3"
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "admin"
-_MIGRATED_WITHIN_S = 120.0
-_STARTED_WITHIN_S = 120.0
 _STOPPED_WITHIN_S = 8.0  # a task in the middle of its work is killed then: whatever it does can be repeated
 _POLL_S = 0.3
 _COMPONENTS = {
@@ -131,6 +131,7 @@ class AirflowServer:
         }
         return (
             inherited
+            | unproxied(inherited)
             | _THREADS
             | {
                 "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -195,7 +196,7 @@ class AirflowServer:
             "airflow db migrate", [airflow, "db", "migrate"], environment, self.logs / "db-migrate.log"
         )
         self._servers = [migration]
-        migration.wait(_MIGRATED_WITHIN_S)
+        migration.wait(STALLED_AFTER_S)
         self._servers = []
         for name, arguments in _COMPONENTS.items():
             self._servers.append(
@@ -203,13 +204,13 @@ class AirflowServer:
             )
 
     def _wait_until_healthy(self) -> None:
-        deadline = time.monotonic() + _STARTED_WITHIN_S
+        patience = Patience()
         while unhealthy := self._unhealthy():
             self.require_running()
-            if time.monotonic() > deadline:
+            if patience.is_lost(unhealthy):
                 raise StackError(
-                    f"expected Airflow to be healthy within {_STARTED_WITHIN_S:g} s, got {', '.join(unhealthy)} not "
-                    f"healthy, at {self.url}; logs are in {self.logs}"
+                    f"expected one more component of Airflow to be healthy within {patience.limit_s:g} s, got "
+                    f"{', '.join(unhealthy)} not healthy, at {self.url}; logs are in {self.logs}"
                 )
             time.sleep(_POLL_S)
 

@@ -14,6 +14,7 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.stack.airflow_client import FINISHED_RUN, AirflowClient
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from clipfarm_tasks.stack.errors import StackError
+from clipfarm_tasks.stack.patience import STALLED_AFTER_S, Patience
 from clipfarm_tasks.stack.progress import TaskProgress
 from clipfarm_tasks.stack.seaweed import SeaweedServer
 from clipfarm_tasks.stack.task_failure import explain
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 DAG_ID = "clipfarm_training"
 BUCKET = "clipfarm-demo"
-_DAG_WITHIN_S = 60.0
 _POLL_S = 1.0
 OVERRIDES = {
     # Unpausing would otherwise start today's scheduled run beside the one the demo watches.
@@ -33,17 +33,17 @@ OVERRIDES = {
 }
 
 
-def demo(folder: Path, console: Console, videos: int, time_limit_s: float) -> None:
+def demo(folder: Path, console: Console, videos: int, stalled_after_s: float = STALLED_AFTER_S) -> None:
     """Run the whole demo in an empty folder.
 
     Args:
         folder: where both servers keep their state; left as it is at the end.
         console: where progress and leaderboard are shown.
         videos: size of the synthetic bucket.
-        time_limit_s: seconds the DAG run may take.
+        stalled_after_s: seconds without a change of any task's state after which the run is given up.
 
     Raises:
-        StackError: a server did not come up, a task failed (with its error), or the time limit passed.
+        StackError: a server did not come up, a task failed (with its error), or the run stalled.
     """
     began = time.monotonic()
     with SeaweedServer(folder / "s3", BUCKET) as s3:
@@ -54,7 +54,7 @@ def demo(folder: Path, console: Console, videos: int, time_limit_s: float) -> No
         with AirflowServer(folder / "airflow", s3.environment(), overrides=OVERRIDES) as airflow:
             console.print(f"Airflow at {airflow.url}, user admin, password {airflow.password()}", highlight=False)
             with airflow.client() as client:
-                run_id = _train(client, console, airflow.require_running, time_limit_s)
+                run_id = _train(client, console, airflow.require_running, stalled_after_s)
         comparison = f"{keys.comparison(run_id)}metrics_comparison.json"
         content: dict[str, Any] = json.loads(store.get(comparison))
         console.print(leaderboard_table(content))
@@ -88,14 +88,14 @@ def write_sample_of(store: "Store", videos: int, console: Console) -> None:
     console.print(f"Synthetic bucket of {videos} videos written in {time.monotonic() - began:.1f} s", highlight=False)
 
 
-def _train(client: AirflowClient, console: Console, require_running: Callable[[], None], time_limit_s: float) -> str:
+def _train(client: AirflowClient, console: Console, require_running: Callable[[], None], stalled_after_s: float) -> str:
     """Trigger a run with the default params and follow it to its end; returns the pipeline's run id."""
-    client.wait_for_dag(DAG_ID, _DAG_WITHIN_S)
+    client.wait_for_dag(DAG_ID)
     client.unpause(DAG_ID)
     run = client.trigger(DAG_ID)
     console.print(f"Triggered {DAG_ID}, run {run}", highlight=False)
     with TaskProgress(console) as progress:
-        follow(client, DAG_ID, run, progress, require_running, time_limit_s)
+        follow(client, DAG_ID, run, progress, require_running, stalled_after_s)
     return str(client.returned(DAG_ID, run, "resolve_run")["run_id"])
 
 
@@ -105,7 +105,7 @@ def follow(
     run: str,
     progress: TaskProgress,
     require_running: Callable[[], None],
-    time_limit_s: float,
+    stalled_after_s: float = STALLED_AFTER_S,
 ) -> None:
     """Show a run's tasks until it has ended.
 
@@ -115,12 +115,12 @@ def follow(
         run: Airflow's run id.
         progress: where the tasks are shown.
         require_running: raises when a server has stopped.
-        time_limit_s: seconds the run may take.
+        stalled_after_s: seconds without a change of any task's state after which the run is given up.
 
     Raises:
-        StackError: a task failed, with the error in its log; the run failed; or it takes longer than the limit.
+        StackError: a task failed, with the error in its log; the run failed; or it stalled.
     """
-    deadline = time.monotonic() + time_limit_s
+    patience = Patience(stalled_after_s)
     while True:
         require_running()
         state = client.run_state(dag_id, run)
@@ -132,11 +132,11 @@ def follow(
                 raise StackError(f"task {task.task_id} failed at try {task.try_number}:\n{reason}")
         if state in FINISHED_RUN:
             break
-        if time.monotonic() > deadline:
-            unfinished = [task.task_id for task in tasks if task.state == "running"] or ["no task running"]
+        if patience.is_lost([(task.task_id, task.state, task.try_number) for task in tasks]):
+            running = ", ".join(task.task_id for task in tasks if task.state == "running") or "no task"
             raise StackError(
-                f"expected the run to finish within {time_limit_s:g} s, got {', '.join(unfinished)} at that time, "
-                f"in {dag_id} {run}"
+                f"expected a task to change its state within {stalled_after_s:g} s, got none, while {running} was "
+                f"running, in {dag_id} {run}"
             )
         time.sleep(_POLL_S)
     if state != "success":

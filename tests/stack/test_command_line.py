@@ -56,7 +56,7 @@ def test_a_signal_lets_the_servers_stop_undisturbed(tmp_path, repository, comman
 
 
 def test_an_error_is_one_sentence_and_an_exit_status(tmp_path, monkeypatch):
-    def fail(folder, console, videos, time_limit_s):
+    def fail(folder, console, videos, stalled_after_s):
         raise StackError("task gate failed at try 1:\nDataError: no rows")
 
     monkeypatch.setattr(command_line.demo_command, "demo", fail)
@@ -70,7 +70,9 @@ def test_options_reach_the_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(
         command_line.demo_command,
         "demo",
-        lambda folder, console, videos, time_limit_s: given.update(folder=folder, videos=videos, limit=time_limit_s),
+        lambda folder, console, videos, stalled_after_s: given.update(
+            folder=folder, videos=videos, limit=stalled_after_s
+        ),
     )
     arguments = ["demo", "--state", str(tmp_path / "s"), "--videos", "300", "--minutes", "2"]
     assert CliRunner().invoke(command_line.app, arguments).exit_code == 0

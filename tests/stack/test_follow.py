@@ -1,6 +1,7 @@
 """What the demo makes of a run, told by a client that plays a fixed sequence."""
 
 import io
+import itertools
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from clipfarm_tasks.stack import demo
 from clipfarm_tasks.stack.airflow_client import TaskState
 from clipfarm_tasks.stack.errors import StackError
+from clipfarm_tasks.stack.patience import Patience
 from clipfarm_tasks.stack.progress import TaskProgress
 
 
@@ -60,9 +62,21 @@ def test_a_failed_run_without_a_failed_task_is_a_failure():
         follow(FakeClient(("failed", "upstream_failed")))
 
 
-def test_the_time_limit_names_what_still_runs():
-    with pytest.raises(StackError, match=r"finish within 0 s, got concat_7d\.train_ridge at that time, in a_dag a_run"):
+def test_a_run_in_which_nothing_happens_is_given_up_and_what_was_running_is_named():
+    with pytest.raises(
+        StackError,
+        match=r"change its state within 0 s, got none, while concat_7d\.train_ridge was running, in a_dag a_run",
+    ):
         follow(FakeClient(("running", "running")), limit=0)
+
+
+def test_a_run_that_goes_on_is_waited_for_however_long_it_takes(monkeypatch):
+    hours = itertools.count(step=500.0)
+    monkeypatch.setattr(demo, "Patience", lambda limit: Patience(limit, hours.__next__))
+    states = [None, "scheduled", "queued", "running", "up_for_retry", "scheduled", "queued", "running"]
+    follow(FakeClient(*[("running", state) for state in states], ("success", "success")), limit=600.0)
+    with pytest.raises(StackError, match="change its state within 600 s"):
+        follow(FakeClient(("running", "running")), limit=600.0)
 
 
 def test_a_server_that_stopped_ends_it():

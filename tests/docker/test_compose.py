@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from clipfarm_tasks.deployment.backend import BACKEND, trains_in_pod
 from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
 from clipfarm_tasks.deployment.scheduling import pool_sizes
 from clipfarm_tasks.families import Family
+from clipfarm_tasks.stack.seaweed import _FIXED_FLAGS
 from tests.docker.compose_file import MissingVariableError, example, load, variables
 
 COMPONENTS = {"airflow-init", "api-server", "scheduler", "dag-processor", "triggerer", "worker"}
@@ -213,6 +215,7 @@ def test_every_container_is_checked_or_ends(services):
         else:
             assert check["test"][0] in {"CMD", "CMD-SHELL"}, name
             assert check.keys() >= {"interval", "timeout", "retries"}, name
+            assert check["start_period"] == "600s", name
             assert service["restart"] == "unless-stopped", name
 
 
@@ -237,6 +240,7 @@ def test_containers_start_in_order(services):
         "api-server": initialised,
         "dag-processor": initialised,
         "triggerer": initialised,
+        "s3": initialised,
         "scheduler": initialised | {"api-server": "healthy", "s3": "healthy"},
         "worker": {"api-server": "healthy", "redis": "healthy", "s3": "healthy"},
     }
@@ -350,6 +354,7 @@ def start(services, repository, tmp_path):
     def run(name, **environment):
         shell, option, script = services[name]["command"]
         script = script.replace("/tmp/", f"{tmp_path}/").replace("/opt/airflow/tmp", str(tmp_path / "scratch"))
+        script = script.replace("/opt/airflow/s3-keys", str(tmp_path / "s3-keys"))
         path = f"{programs}:{Path(sys.prefix) / 'bin'}:/usr/bin:/bin"
         answer = subprocess.run(
             [shell, option, script],
@@ -371,6 +376,36 @@ def test_pools_are_made_after_the_database(start):
     pools = json.loads((start.folder / "pools.json").read_text())
     assert {name: pool["slots"] for name, pool in pools.items()} == {"clipfarm_cpu": 5, "clipfarm_gpu": 1}
     assert all(pool["include_deferred"] for pool in pools.values())
+
+
+def test_keys_of_the_s3_server_are_drawn_once_and_for_the_group_that_it_has(start, services):
+    contents = []
+    for _ in range(2):
+        answer, _ = start("airflow-init")
+        assert answer.returncode == 0, answer.stderr
+        files = sorted((start.folder / "s3-keys").iterdir())
+        assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o640, 0o640]
+        contents.append([path.read_text() for path in files])
+    assert contents[0] == contents[1]
+    assert services["s3"]["group_add"] == ["0"]
+
+
+def test_the_s3_server_is_as_closed_as_the_one_whose_ports_are_tried(services):
+    """tests/stack/test_open_doors.py tries every port of a server with these flags and such keys."""
+    s3 = services["s3"]
+    own = ("-ip=", "-ip.bind=", "-volume.preStopSeconds=")
+    assert {flag for flag in _FIXED_FLAGS if not flag.startswith(own)} <= set(s3["command"])
+    assert "-config_dir=/opt/airflow/s3-keys" in s3["command"]
+    assert "s3-keys:/opt/airflow/s3-keys:ro" in s3["volumes"]
+    holders = {name for name, service in services.items() if "s3-keys:" in str(service.get("volumes"))}
+    assert holders == {"s3", "airflow-init"}
+
+
+def test_every_other_server_wants_a_password_or_serves_nothing(services):
+    assert "--requirepass" in services["redis"]["command"][-1]
+    assert services["postgres"]["environment"].keys() == {"POSTGRES_DB", "POSTGRES_PASSWORD", "POSTGRES_USER"}
+    for name in ("scheduler", "triggerer", "worker"):
+        assert "--skip-serve-logs" in str(services[name]["command"]), name
 
 
 def test_the_scheduler_runs_as_many_tasks_as_pools_have_slots(start):

@@ -1,6 +1,9 @@
 # Everything a person types. `make` alone lists it.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+# Debian 12's own first: the oldest that is supported. One without the venv module cannot make an environment.
+PYTHON ?= $(shell for each in /usr/bin/python3.11 python3.11 python3; do \
+	$$each -c 'import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+	&& command -v $$each && exit; done; command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -5,6 +5,8 @@ from importlib.metadata import distributions
 
 import pytest
 
+OLDEST = "3.11.2"  # Debian 12's
+PYTHONS = [{"extra": "", "python_version": "3.11", "python_full_version": version} for version in (OLDEST, "3.11.99")]
 PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9.]+)$")
 
 
@@ -38,7 +40,7 @@ def test_every_direct_requirement_is_locked_at_its_version(direct, lock):
 
 
 def test_the_lock_is_transitive(lock):
-    """Each requirement of each locked package that applies here is locked too."""
+    """Each requirement of each locked package that applies to any Python 3.11 is locked too."""
     from packaging.requirements import Requirement
 
     visited = 0
@@ -48,11 +50,23 @@ def test_the_lock_is_transitive(lock):
         visited += 1
         for text in package.requires or []:
             needed = Requirement(text)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+            if needed.marker is None or any(needed.marker.evaluate(python) for python in PYTHONS):
                 if normal(needed.name).startswith(("nvidia-", "cuda-", "triton")):
                     continue  # of torch's CUDA build, which pins them itself
                 assert normal(needed.name) in lock, f"{package.name} needs {text}"
     assert visited == len(lock)
+
+
+def test_every_locked_package_runs_on_the_oldest_python(lock):
+    from packaging.specifiers import SpecifierSet
+
+    wanted = {
+        normal(package.name): package.metadata["Requires-Python"] or ""
+        for package in distributions()
+        if normal(package.name) in lock
+    }
+    assert wanted.keys() == lock.keys()
+    assert {name: rule for name, rule in wanted.items() if OLDEST not in SpecifierSet(rule)} == {}
 
 
 def test_installed_versions_are_the_locked_ones(lock):

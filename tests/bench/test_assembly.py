@@ -19,6 +19,7 @@ from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.stack.seaweed import REGION
 from clipfarm_tasks.steps.catalog import execute
+from tests.eventually import PATIENCE_S
 
 VIDEOS, WIDTH = 60, 8
 
@@ -82,13 +83,13 @@ def test_a_second_run_fetches_nothing_until_the_bucket_is_cleared(data_set):
 
 
 def test_tasks_run_side_by_side_in_the_phases_of_the_graph(data_set, monkeypatch):
-    running, begun = set(), {"resolve_manifest": threading.Barrier(3, timeout=30), "reconstruct": threading.Barrier(4)}
+    running, begun = set(), {"resolve_manifest": threading.Barrier(3), "reconstruct": threading.Barrier(4)}
 
     def meet(step, *arguments):
         # Passes only when all tasks of the phase have begun, and none of another phase is still at work.
         running.add(step.partition("_")[0])
         assert len(running) == 1
-        begun[step if step in begun else "reconstruct"].wait(timeout=30)
+        begun[step if step in begun else "reconstruct"].wait(timeout=PATIENCE_S)
         running.discard(step.partition("_")[0])
         return execute(step, *arguments)
 

@@ -8,6 +8,7 @@ import pytest
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.storage import open_store
+from tests.eventually import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def command(repository, s3_server, tmp_path_factory):
             cwd=home,  # nothing may depend on where it is started
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
             check=False,
         )
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from tests.eventually import PATIENCE_S
+
 
 def answer_of(environment, *arguments):
     done = subprocess.run(
@@ -11,7 +13,7 @@ def answer_of(environment, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

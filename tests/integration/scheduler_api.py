@@ -9,10 +9,8 @@ import pandas as pd
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.stack.airflow_client import FINISHED_RUN
+from clipfarm_tasks.stack.patience import Patience
 from clipfarm_tasks.stack.task_failure import explain
-
-DAG_WITHIN_S = 60
-RUN_WITHIN_S = 180
 
 
 class Scheduled:
@@ -21,7 +19,7 @@ class Scheduled:
     def __init__(self, airflow, client, s3, store, dag_id):
         self.airflow, self.client, self.s3, self.store, self.dag_id = airflow, client, s3, store, dag_id
         self.s3_client = s3.client()
-        client.wait_for_dag(dag_id, DAG_WITHIN_S)
+        client.wait_for_dag(dag_id)
         client.unpause(dag_id)
 
     def other(self, dag_id):
@@ -48,10 +46,10 @@ class Scheduled:
         return self.wait(run)
 
     def wait(self, run):
-        deadline = time.monotonic() + RUN_WITHIN_S
+        patience = Patience()
         while self.client.run_state(self.dag_id, run) not in FINISHED_RUN:
             self.airflow.require_running()
-            assert time.monotonic() < deadline, f"{run}: {self.tasks(run)}"
+            assert not patience.is_lost(self.tasks(run)), f"{run}: {self.tasks(run)}"
             time.sleep(0.5)
         return run
 

@@ -1,11 +1,10 @@
 """Alerts out of a real Airflow: the failed gate from a task, the late run from the triggerer, the stale snapshot."""
 
-import time
-
 import pytest
 
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from tests.alert_receivers import mail_server, webhook
+from tests.eventually import eventually
 from tests.integration.scheduler_api import Scheduled
 
 pytestmark = pytest.mark.integration
@@ -17,7 +16,6 @@ ALERTS = {
     "CLIPFARM_ALERT_LATE_AFTER_MIN": "1",
     "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
 }
-WITHIN_S = 90
 # The real alerts on DAGs that end at once; only the deadline is a second instead of a minute.
 DAGS = """
 from datetime import timedelta
@@ -66,10 +64,7 @@ def airflow(received, s3_server, tmp_path_factory):
 
 
 def wait_for(messages, count):
-    deadline = time.monotonic() + WITHIN_S
-    while len(messages) < count:
-        assert time.monotonic() < deadline, messages
-        time.sleep(0.3)
+    eventually(lambda: len(messages) >= count)
     return messages
 
 

@@ -15,7 +15,8 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.stack.airflow_server import AirflowServer
-from tests.integration.scheduler_api import RUN_WITHIN_S, Scheduled
+from tests.eventually import PATIENCE_S
+from tests.integration.scheduler_api import Scheduled
 from tests.kubernetes.api_server import KubernetesApi
 
 pytestmark = pytest.mark.integration
@@ -64,7 +65,7 @@ def scheduled(s3_server, s3_session, cluster, tmp_path_factory):
         yield Scheduled(airflow, client, s3_server, store, "clipfarm_training")
 
 
-def pod_of(cluster, task, within_s=120):
+def pod_of(cluster, task, within_s=PATIENCE_S):
     """Name of the pod of a task once it runs."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -124,7 +125,7 @@ def test_the_numbers_are_those_of_the_local_backend(scheduled, night, repository
     environment = os.environ | scheduled.s3.environment() | {"CLIPFARM_BUCKET": BUCKET}
     command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "2", *AS_OPTIONS]
     done = subprocess.run(
-        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False
+        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     in_pods, local = (scheduled.comparison(run_id)["rows"] for run_id in (scheduled.pipeline_run(run), "by-hand"))

@@ -32,7 +32,7 @@ def run(data, repository, s3_server):
     bucket = "real-short-videos"
     env = os.environ | s3_server.environment() | {"CLIPFARM_BUCKET": bucket, "PYTHONPATH": str(repository)}
     loader = [sys.executable, data / "load_short_videos.py", "--bucket", bucket, "--endpoint", s3_server.endpoint_url]
-    subprocess.run(loader, env=env, check=True, timeout=300, capture_output=True)
+    subprocess.run(loader, env=env, check=True, timeout=1800, capture_output=True)
     command = [
         sys.executable,
         "-m",
@@ -45,7 +45,7 @@ def run(data, repository, s3_server):
         "--strategy",
         "concat",
     ]
-    process = subprocess.run(command, env=env, check=False, timeout=300, capture_output=True, text=True)
+    process = subprocess.run(command, env=env, check=False, timeout=1800, capture_output=True, text=True)
 
     def read(key):
         return json.load(s3_server.client().get_object(Bucket=bucket, Key=key)["Body"])

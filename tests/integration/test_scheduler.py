@@ -15,8 +15,9 @@ from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.graph import tasks_of
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from clipfarm_tasks.stack.errors import StackError
+from tests.eventually import PATIENCE_S
 from tests.integration.aged_tables import VECTORS, AgedTables, pinned_by_splits
-from tests.integration.scheduler_api import RUN_WITHIN_S, Scheduled
+from tests.integration.scheduler_api import Scheduled
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +68,7 @@ def by_hand(scheduled, full, repository):
     environment = os.environ | scheduled.s3.environment() | {"CLIPFARM_BUCKET": BUCKET, "CLIPFARM_GIT_SHA": CODE}
     command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "2", *AS_OPTIONS]
     process = subprocess.run(
-        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False
+        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return "by-hand"

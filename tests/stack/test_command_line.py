@@ -13,6 +13,7 @@ from clipfarm_tasks.stack import __main__ as command_line
 from clipfarm_tasks.stack.errors import StackError
 from clipfarm_tasks.stack.interrupts import Interrupted, interruptible
 from clipfarm_tasks.stack.state_folder import claimed
+from tests.eventually import PATIENCE_S
 
 HOLD = """
 import sys, time
@@ -50,7 +51,7 @@ def test_a_signal_lets_the_servers_stop_undisturbed(tmp_path, repository, comman
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (exit_code, "released\n"), err
     assert err.startswith(f"{number.name}: stopped")
 

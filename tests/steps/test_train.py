@@ -17,6 +17,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.context import parquet_bytes
+from tests.eventually import PATIENCE_S
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 JOB = (*PAIR, Family.RIDGE)
@@ -373,7 +374,7 @@ me = sys.argv.pop(1)
 publish = train.publish
 def together(*arguments):
     (ready / me).touch()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while len(list(ready.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     return publish(*arguments)
@@ -416,7 +417,7 @@ def prepared(upstream, run, s3_server, repository):
 def test_job_killed_between_upload_and_success_is_finished_by_a_retry(prepared, store, moment):
     run, start = prepared
     killed = start(DIE_AT, moment)
-    _, errors = killed.communicate(timeout=60)
+    _, errors = killed.communicate(timeout=PATIENCE_S)
     assert killed.returncode == -signal.SIGKILL, errors
     assert keys.SUCCESS not in snapshot(run)
     assert store.list(keys.staging_area(keys.job_snapshot(run.id, Family.RIDGE, *PAIR), run.id)) != []
@@ -432,7 +433,7 @@ def test_job_killed_between_upload_and_success_is_finished_by_a_retry(prepared, 
 def test_two_workers_at_once_leave_one_complete_snapshot(prepared, tmp_path):
     run, start = prepared
     workers = [start(RACE, str(tmp_path), name) for name in ("a", "b")]
-    answers = [worker.communicate(timeout=90) for worker in workers]
+    answers = [worker.communicate(timeout=PATIENCE_S) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], answers
     assert len(list(tmp_path.iterdir())) == 2  # both had fitted before either published
     files = snapshot(run)

@@ -9,6 +9,7 @@ import pytest
 
 from clipfarm_tasks.errors import ChangedObjectError, ConfigError, MissingObjectError
 from clipfarm_tasks.storage import ObjectInfo, Store, open_store
+from tests.eventually import PATIENCE_S
 from tests.faulty_s3 import FaultyS3, stall
 
 pytestmark = pytest.mark.integration
@@ -160,7 +161,7 @@ def test_no_more_in_flight_than_asked(store, monkeypatch, limit, call):
         with lock:
             under_way.append(arguments)
             peaks.append(len(under_way))
-        full.wait(10)  # broken, and with it the test, when fewer are ever under way
+        full.wait(PATIENCE_S)  # broken, and with it the test, when fewer are ever under way
         time.sleep(0.01)
         with lock:
             under_way.remove(arguments)

@@ -10,6 +10,7 @@ import pytest
 from clipfarm_tasks.vectors import reads
 from clipfarm_tasks.vectors.row_spool import row_spool
 from clipfarm_tasks.vectors.table import VectorTable, vectors
+from tests.eventually import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -104,7 +105,7 @@ print(before, peak(), matrix.nbytes // 2**20)
 """
     environment = s3_server.environment() | {"CLIPFARM_BUCKET": bucket.bucket, "PYTHONPATH": str(repository)}
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     before, peak, array = map(int, done.stdout.split())
     assert peak - before < array + 250, done.stdout

@@ -61,7 +61,7 @@ def test_every_locked_package_runs_on_the_oldest_python(lock):
     from packaging.specifiers import SpecifierSet
 
     wanted = {
-        normal(package.name): package.metadata["Requires-Python"] or ""
+        normal(package.name): package.metadata.get("Requires-Python", "")
         for package in distributions()
         if normal(package.name) in lock
     }

@@ -46,6 +46,7 @@ KEYS = frozenset(
         "databaseCleanup.retentionDays",
         "defaultAirflowRepository",
         "defaultAirflowTag",
+        "enableServiceLinks",
         "env.*",
         "executor",
         "fernetKeySecretName",

@@ -5,6 +5,7 @@ import base64
 import binascii
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,13 +37,16 @@ BY_HAND = {"s3-secret.example.yaml"}  # applied after it was filled in
 CLUSTER_WIDE = {"Namespace", "PriorityClass"}
 IMAGE = {"CLIPFARM_POD_IMAGE": "registry.example/clipfarm-trainer:1.0.0"}
 
-# Calls of the provider on the way of TrainingPodOperator, beside those of our own modules. A watch is a list that stays
-# open, under the same method.
+# Calls of the provider on the way of TrainingPodOperator, beside those of our own modules. That none is left out and
+# none is too many, test_every_right_of_the_role_is_used says by using them.
 OF_THE_PROVIDER = {
     "operators/pod.py": {"patch_namespaced_pod", "delete_namespaced_pod"},
     "utils/pod_manager.py": {"read_namespaced_pod_log", "list_namespaced_event", "read_namespaced_pod"},
 }
-WATCHED_BY_THE_TRIGGERER = {("events", "watch")}
+
+# Fields whose false the API server keeps: pointers in Kubernetes' own types. It drops every other false, 0 or "", and
+# then each `kubectl apply` finds a difference again.
+KEPT_FALSE = {"automountServiceAccountToken"}
 
 
 class Typed:
@@ -76,6 +80,30 @@ def test_is_valid_by_the_typed_models(body):
     api = client.ApiClient()
     found = api.deserialize(Typed(body), MODELS[body["kind"]])
     assert api.sanitize_for_serialization(found) == body  # no field that the models do not know
+
+
+@pytest.mark.parametrize("body", manifests(), ids=lambda b: f"{b['kind']}-{b['metadata']['name']}")
+def test_says_nothing_that_the_api_server_drops_or_writes_in_another_way(body):
+    assert {name for name, value in scalars(body) if not value} <= KEPT_FALSE
+    kinds = {"cpu", "memory", "nvidia.com/gpu"}
+    quantities = [
+        value for name, value in scalars(body) if name.removeprefix("requests.").removeprefix("limits.") in kinds
+    ]
+    for quantity in quantities:  # as the server would write them: 1Gi, not 1024Mi, and 1, not 1000m
+        assert re.fullmatch(r"[1-9]\d*([KMGT]i)?", quantity)
+        assert int(re.match(r"\d+", quantity)[0]) % 1024 or quantity.isdecimal()
+
+
+def scalars(body, name=""):
+    """Every value that is no container, with the name of its field."""
+    if isinstance(body, dict):
+        for key, value in body.items():
+            yield from scalars(value, key)
+    elif isinstance(body, list):
+        for value in body:
+            yield from scalars(value, name)
+    else:
+        yield name, body
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -131,14 +159,14 @@ def test_the_role_holds_what_is_called_and_no_more():
     [role] = of_kind("Role").values()
     granted = {(kind, verb) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
     assert all(rule["apiGroups"] == [""] for rule in role["rules"])
-    assert granted == {right(call) for call in calls()} | WATCHED_BY_THE_TRIGGERER
+    assert granted == {right(call) for call in calls()}
 
 
 def calls():
     """Methods of the Kubernetes client that are called: in our modules, and in the provider's on the operator's way."""
     ours = set()
     modules = sorted((ROOT / "plugins").glob("clipfarm_pod*.py"))
-    assert len(modules) == 5
+    assert len(modules) == 9
     for module in modules:
         ours |= namespaced(module.read_text())
     assert ours

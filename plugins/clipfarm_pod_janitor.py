@@ -44,7 +44,7 @@ def delete_pods(run: Mapping[str, Any] | None) -> dict[str, int]:
     if not settings:
         raise AirflowSkipException("this deployment trains in no pods")
 
-    from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+    from clipfarm_pod_answer import PatientHook
     from clipfarm_pod_lifecycle import delete, find_all, is_alive
     from clipfarm_pod_request import RUN_LABEL, deployment_labels, run_label
 
@@ -53,7 +53,7 @@ def delete_pods(run: Mapping[str, Any] | None) -> dict[str, int]:
     oldest = datetime.now(tz=UTC) - max(one.longest_life for one in settings)
     places = {(one.connection_id, one.namespace, one.deployment) for one in settings}
     for connection_id, namespace, deployment in sorted(places):
-        client = KubernetesHook(conn_id=connection_id).core_v1_client
+        client = PatientHook(conn_id=connection_id).core_v1_client
         for pod in find_all(client, namespace, deployment_labels(deployment)):
             is_left = not is_alive(pod) or pod.metadata.creation_timestamp < oldest
             if is_left or pod.metadata.labels.get(RUN_LABEL) == ours:

@@ -1,6 +1,6 @@
 """One pod by its name: create it, find it, make room for it. Safe to repeat at any point.
 
-No plugin: imported by the operator that is.
+No plugin: imported where a pod is started only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import WaitRe
 from airflow.providers.cncf.kubernetes.utils.container import container_is_completed
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException, PodPhase
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from clipfarm_pod_answer import (
+    CONFLICT,
+    FORBIDDEN,
+    NOT_FOUND,
+    asked_again,
+    is_full,
+    is_passing,
+    message_of,
+    told,
+)
 from clipfarm_pod_request import CONTAINER
+from clipfarm_pod_verdict import was_deleted
 from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
@@ -24,12 +35,10 @@ if TYPE_CHECKING:
 
     from kubernetes.client import CoreV1Api
 
-_UNAUTHORIZED, _NOT_FOUND, _CONFLICT = 401, 404, 409
-_REFUSED = (400, 403, 404, 422)
-_BUSY = (429, 500, 502, 503, 504)
-_REQUEST_ERRORS = (ApiException, HTTPError)
+_REFUSED = (400, FORBIDDEN, NOT_FOUND, 422)
 _TRIES = 6
 _POLL_S = 1.0
+_QUOTA_POLL_S = 10.0  # room comes when another pod ends, which takes minutes
 # Beyond a pod's grace period. Then its node is lost, and nobody is left to confirm that it ended.
 _CONFIRMED_WITHIN_S = 60.0
 
@@ -41,7 +50,7 @@ def find(client: CoreV1Api, name: str, namespace: str) -> k8s.V1Pod | None:
     try:
         return _repeating(client.read_namespaced_pod)(name, namespace)
     except ApiException as error:
-        if error.status == _NOT_FOUND:
+        if error.status == NOT_FOUND:
             return None
         raise
 
@@ -67,18 +76,11 @@ def create_or_adopt(client: CoreV1Api, pod: k8s.V1Pod, quota_patience_s: float) 
     """
     name, namespace = pod.metadata.name, pod.metadata.namespace
     deadline = time.monotonic() + quota_patience_s
-    conflicts = 0
-    while conflicts < _TRIES:
+    for _ in range(_TRIES):
         try:
-            return _create(client, pod)
-        except _QuotaError as error:
-            if time.monotonic() > deadline:
-                raise
-            log.info("pod %s waits for the quota: %s", name, error)
-            time.sleep(_POLL_S)
-            continue
-        except _ConflictError:
-            conflicts += 1
+            return _create_with_room(client, pod, deadline)
+        except _ConflictError as conflict:
+            log.info("%s", conflict)
         standing = find(client, name, namespace)
         if standing is None:  # gone since, or a quota was being counted, which is a conflict too
             time.sleep(_POLL_S)
@@ -101,7 +103,7 @@ def is_alive(pod: k8s.V1Pod) -> bool:
 
 
 def await_end(look: Callable[[], k8s.V1Pod | None], name: str, poll_s: float) -> None:
-    """Return when the pod has ended. A cluster that does not answer is waited for as well: its nodes go on working.
+    """Return when the pod has ended.
 
     Args:
         look: reads the pod; None where it is gone.
@@ -113,16 +115,7 @@ def await_end(look: Callable[[], k8s.V1Pod | None], name: str, poll_s: float) ->
     """
     given_up_at: float | None = None
     while True:
-        try:
-            pod = look()
-        except (ApiException, HTTPError) as error:
-            if not is_passing(error):
-                raise
-            log.warning("the cluster does not tell about pod %s: %s", name, error)
-            time.sleep(poll_s)
-            continue
-        if pod is None:
-            raise PodNotFoundException(f"expected pod {name} until it ends, got none: it was deleted")
+        pod = pod_now(look, name, poll_s)
         if pod.status.phase in PodPhase.terminal_states or container_is_completed(pod, CONTAINER):
             return
         if pod.metadata.deletion_timestamp is not None:
@@ -132,9 +125,24 @@ def await_end(look: Callable[[], k8s.V1Pod | None], name: str, poll_s: float) ->
         time.sleep(poll_s)
 
 
-def is_passing(error: ApiException | HTTPError) -> bool:
-    """Whether the next answer may be another one; a token that is being renewed is refused for a while."""
-    return error.status in (_UNAUTHORIZED, *_BUSY) if isinstance(error, ApiException) else True
+def pod_now(look: Callable[[], k8s.V1Pod | None], name: str, poll_s: float) -> k8s.V1Pod:
+    """The pod as it is now. A cluster that does not answer is waited for: its nodes go on working.
+
+    Raises:
+        PodNotFoundException: it was deleted.
+    """
+    while True:
+        try:
+            pod = look()
+        except (ApiException, HTTPError) as error:
+            if not is_passing(error):
+                raise
+            log.warning("the cluster does not tell about pod %s: %s", name, told(error))
+            time.sleep(poll_s)
+            continue
+        if pod is None:
+            raise PodNotFoundException(was_deleted(name, None))
+        return pod
 
 
 class _ConflictError(Exception):
@@ -145,20 +153,34 @@ class _QuotaError(AirflowException):
     """The quota of the namespace is full."""
 
 
+def _create_with_room(client: CoreV1Api, pod: k8s.V1Pod, deadline: float) -> k8s.V1Pod:
+    """Create the pod as soon as the quota has room for it, and say once how full that is, and when that changes."""
+    said = ""
+    while True:
+        try:
+            return _create(client, pod)
+        except _QuotaError as error:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise
+            if str(error) != said:
+                said = str(error)
+                log.info("waiting: %s", said)
+            time.sleep(min(_QUOTA_POLL_S, left_s))
+
+
 def _create(client: CoreV1Api, pod: k8s.V1Pod) -> k8s.V1Pod:
     where = f"{pod.metadata.namespace}/{pod.metadata.name}"
     try:
         # A conflict is not repeated as the provider would: after a lost answer it says that the pod is there.
         return _repeating(client.create_namespaced_pod)(namespace=pod.metadata.namespace, body=pod)
     except ApiException as error:
-        if error.status == _CONFLICT:
-            raise _ConflictError(where) from error
-        if "exceeded quota" in str(error.body):
-            raise _QuotaError(f"expected room for pod {where} in its quota, got {error.body}") from error
+        if error.status == CONFLICT:
+            raise _ConflictError(f"a conflict for pod {where}: {message_of(error)}") from error
+        if is_full(error):
+            raise _QuotaError(f"expected room for pod {where} in its quota, got {message_of(error)}") from error
         if error.status in _REFUSED:
-            raise AirflowFailException(
-                f"expected the cluster to accept pod {where}, got {error.status} {error.reason}: {error.body}"
-            ) from error
+            raise AirflowFailException(f"expected the cluster to accept pod {where}, got {told(error)}") from error
         raise
 
 
@@ -167,8 +189,8 @@ def _repeating(request: Callable[..., Any]) -> Callable[..., Any]:
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_TRIES),
         wait=WaitRetryAfterOrExponential(),
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, _REQUEST_ERRORS) and is_passing(error)),
-        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        retry=tenacity.retry_if_exception(is_passing),
+        before_sleep=asked_again,
         reraise=True,
     )
     return retrying.wraps(request)
@@ -204,7 +226,7 @@ def delete(client: CoreV1Api, pod: k8s.V1Pod, grace_period_s: int | None = None)
     try:
         _repeating(client.delete_namespaced_pod)(pod.metadata.name, pod.metadata.namespace, body=options)
     except ApiException as error:
-        if error.status not in (_NOT_FOUND, _CONFLICT):
+        if error.status not in (NOT_FOUND, CONFLICT):
             raise
 
 

@@ -1,6 +1,6 @@
 """The pod that trains one job, as a Kubernetes object. Pure: nothing is read and nothing is asked.
 
-No plugin: imported by the operator that is.
+No plugin: imported where a pod is started only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONTAINER = "base"  # the name KubernetesPodOperator looks for
 SCRATCH = "/tmp"
 DEPLOYMENT_LABEL = "clipfarm.io/deployment"
 RUN_LABEL = "clipfarm.io/run"
-USER = 50000  # as in docker/trainer.Dockerfile
+USER = 50000  # as in docker/Dockerfile
 
 _NAME_BYTES = 63  # a pod's name is also its host name
 

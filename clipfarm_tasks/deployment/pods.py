@@ -81,7 +81,11 @@ class PodSettings(Frozen):
     schedule_timeout_s: int = Field(
         default=1200, ge=1, description="Seconds until a node has room; a GPU node may have to be bought first"
     )
-    startup_timeout_s: int = Field(default=600, ge=1, description="Seconds from then on until the image runs")
+    startup_timeout_s: int = Field(
+        default=600,
+        ge=1,
+        description="Seconds from then on until the image runs; a registry that is down has as long to come back",
+    )
     active_deadline_s: int = Field(
         default=9000, ge=1, description="Seconds after which Kubernetes ends the pod, whatever became of Airflow"
     )

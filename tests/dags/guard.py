@@ -18,6 +18,8 @@ HEAVY = {
     "boto3",
     "botocore",
     "joblib",
+    "kubernetes",
+    "kubernetes_asyncio",
     "lance",
     "numpy",
     "obstore",

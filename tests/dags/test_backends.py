@@ -35,6 +35,17 @@ from airflow.serialization.serialized_objects import DagSerialization
 dag = DagBag(sys.argv[1], safe_mode=False).dags["clipfarm_training"]
 sys.stdout.write("\\n===\\n" + json.dumps(DagSerialization.to_dict(dag), sort_keys=True))
 """
+IN_A_TASK = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.execution_time import task_runner
+assert "gate" in DagBag(sys.argv[1], safe_mode=False).dags["clipfarm_training"].task_ids
+import clipfarm_runtime
+from clipfarm_tasks.steps import catalog
+store, _ = clipfarm_runtime.open_bucket()
+sys.stdout.write("\\n===\\n" + json.dumps({"bucket": store.uri(""), "loaded": sorted(sys.modules)}))
+"""
+CLIENT = ("kubernetes", "kubernetes_asyncio", "airflow.providers.cncf.kubernetes.operators")
 PODS = {"CLIPFARM_TRAIN_BACKEND": "kubernetes", "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0"}
 AUTO = PODS | {"CLIPFARM_TRAIN_BACKEND": "auto", "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}'}
 BACKENDS = {"local": {}, "kubernetes": PODS, "auto": AUTO, "kubernetes without GPU": PODS | {"CLIPFARM_POD_GPUS": "0"}}
@@ -115,8 +126,22 @@ def test_pods_load_nothing_heavy_at_parse(root, airflow_environment):
     ours = [root / "dags", root / "plugins", root / "clipfarm_tasks"]
     answer = answer_of(airflow_environment | PODS, HERE / "guard.py", root / "dags", *ours)
     assert answer["errors"] == []
-    assert "kubernetes" in answer["loaded"]
+    assert "clipfarm_pod" in answer["ours"]
+    assert {"kubernetes", "kubernetes_asyncio"} <= set(answer["heavy"])
     assert set(answer["heavy"]) & set(answer["loaded"]) == set()
+
+
+def test_a_task_that_starts_no_pod_pays_for_none(root, airflow_environment):
+    """It parses the DAG, imports what runs its step and opens the bucket, beside tasks that train in pods."""
+    s3 = {
+        "AIRFLOW_CONN_CLIPFARM_S3": '{"conn_type": "aws", "login": "id", "password": "key"}',
+        "AWS_REGION": "us-east-1",
+        "CLIPFARM_BUCKET": "clips",
+    }
+    answer = answer_of(airflow_environment | PODS | s3, "-c", IN_A_TASK, root / "dags")
+    assert answer["bucket"].startswith("s3://clips")
+    assert "clipfarm_pod" in answer["loaded"]
+    assert [name for name in answer["loaded"] if name.startswith(CLIENT)] == []
 
 
 def test_serialised_dag_with_pods_is_the_same_in_every_process(root, airflow_environment):

@@ -27,8 +27,7 @@ from tests.kubernetes.faults import Fault, Handler, Strike, cutting, failing, ha
 from tests.kubernetes.kubelet import Kubelet
 from tests.kubernetes.pod_worker import Behaviour
 
-_STARTS_WITHIN_S = _ANSWERS_WITHIN_S = 10.0
-_STOPS_WITHIN_S = 20.0
+_STARTS_WITHIN_S = _ANSWERS_WITHIN_S = _STOPS_WITHIN_S = 60.0
 _POLL_S = 0.01
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _RESOURCE = re.compile(r"/api/v1(?:/namespaces/[^/]+)?/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+)(?:/(?P<sub>[a-z]+))?)?")
@@ -169,15 +168,18 @@ class KubernetesApi:
         """Delete a pod from outside, as a person does; 0 forces it. Returns at once, as with ``--wait=false``."""
         self._call(lambda: self._kubelet.delete(self._state.get("pods", self.namespace, name), grace_s))
 
-    def wait_for(self, name: str, phase: str | None, *, log: str = "", timeout_s: float = 30.0) -> None:
+    def wait_for(self, name: str, phase: str | None, *, log: str = "", quiet_s: float = 30.0) -> None:
         """Wait until a pod is in a phase (None: gone) and ``log`` is in what pods of that name wrote.
 
         Raises:
-            TimeoutError: it does not come to that.
+            TimeoutError: it does not come to that: nothing of it has changed for ``quiet_s``.
         """
-        deadline = time.monotonic() + timeout_s
+        seen, deadline = None, 0.0
         while self._phase(name) != phase or log not in self.log(name):
-            if time.monotonic() > deadline:
+            now = (self.pod(name), self.log(name))
+            if now != seen:
+                seen, deadline = now, time.monotonic() + quiet_s
+            elif time.monotonic() > deadline:
                 raise TimeoutError(f"expected {name} to be {phase} with {log!r} in its log, got {self.pod(name)}")
             time.sleep(_POLL_S)
 

@@ -33,6 +33,24 @@ async def image_pull_back_off(worker: PodWorker) -> None:
     worker.event("Normal", "BackOff", f'Back-off pulling image "{image}"')
 
 
+async def registry_down(worker: PodWorker) -> None:
+    """The registry of its image does not answer at first; then it runs."""
+    image = worker.spec["image"]
+    error = f'failed to resolve reference "{image}": dial tcp 10.0.0.9:443: connect: connection refused'
+    worker.schedule()
+    for reason, message in (("ErrImagePull", error), ("ImagePullBackOff", f'Back-off pulling image "{image}"')):
+        worker.waiting(reason, message)
+        await asyncio.sleep(3 * PAUSE_S)
+    if await worker.start():
+        await worker.finish()
+
+
+async def never_created(worker: PodWorker) -> None:
+    """A node takes it, and its container is being created for ever."""
+    worker.schedule()
+    worker.waiting("ContainerCreating")
+
+
 def oom_killed(after_lines: int = 1) -> Behaviour:
     """The kernel kills it: exit code 137, reason OOMKilled."""
 

@@ -2,6 +2,7 @@
 
 import json
 
+import clipfarm_pod_answer
 import clipfarm_pod_lifecycle
 import pytest
 import yaml
@@ -12,11 +13,16 @@ from tests.steps.conftest import Run, Upstream
 
 
 @pytest.fixture
-def api(repository):
-    """The cluster; namespace ``clipfarm``. Whatever a test does, it needs no more rights than the role grants."""
+def granted(repository):
+    """The rights that the role of Airflow grants, as (verb, kind)."""
     documents = yaml.safe_load_all((repository / "deploy" / "kubernetes" / "access.yaml").read_text())
     [role] = [document for document in documents if document["kind"] == "Role"]
-    granted = {(verb, kind) for rule in role["rules"] for verb in rule["verbs"] for kind in rule["resources"]}
+    return {(verb, kind) for rule in role["rules"] for verb in rule["verbs"] for kind in rule["resources"]}
+
+
+@pytest.fixture
+def api(granted):
+    """The cluster; namespace ``clipfarm``. Whatever a test does, it needs no more rights than the role grants."""
     with KubernetesApi(namespace="clipfarm") as server:
         yield server
         assert {request.verb for request in server.requests} <= granted
@@ -53,4 +59,6 @@ def deployment(monkeypatch, api, run, s3_server):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(clipfarm_pod_lifecycle, "_POLL_S", 0.05)
+    monkeypatch.setattr(clipfarm_pod_lifecycle, "_QUOTA_POLL_S", 0.05)
+    monkeypatch.setattr(clipfarm_pod_answer, "_ASKED_EVERY_S", 0.05)
     return credentials

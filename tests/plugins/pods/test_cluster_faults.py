@@ -1,8 +1,15 @@
 """A cluster that does not answer, refuses, has no room, or lost the log."""
 
+import json
+import logging
+import types
+
+import clipfarm_pod_answer
 import clipfarm_pod_lifecycle
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from kubernetes.client import models as k8s
+from kubernetes.client.exceptions import ApiException
 
 from tests.kubernetes import behaviours
 from tests.plugins.pods.training_task import JOB, Try, assert_succeeded
@@ -27,14 +34,18 @@ def test_a_cluster_that_does_not_answer_for_a_while_costs_no_pod(run, api, code,
     monkeypatch.setattr(clipfarm_pod_lifecycle, "_TRIES", 2)
     api.behave(behaviours.log_error)
     attempt = Try.of(run, *JOB)
-    has_started = attempt.operator.await_pod_start
     faults = []
 
-    def started(pod):
-        has_started(pod)
-        faults.append(api.fail("GET", f"/pods/{attempt.pod}", code, times=20))
+    def fail_once_started(pod_run):
+        await_start = pod_run.await_pod_start
 
-    attempt.operator.await_pod_start = started
+        def started(pod):
+            await_start(pod)
+            faults.append(api.fail("GET", f"/pods/{attempt.pod}", code, times=20))
+
+        pod_run.await_pod_start = started
+
+    attempt.alter(fail_once_started)
     attempt.execute()
     assert faults[0].struck == 20
     assert_succeeded(attempt, run, api)
@@ -70,9 +81,17 @@ def test_a_pod_nobody_has_room_for_is_given_up_and_never_runs_later(run, api, mo
 
 def test_an_image_that_cannot_be_pulled_fails_fast(run, api):
     api.behave(behaviours.image_pull_back_off)
-    with pytest.raises(AirflowException, match="Image cannot be pulled"):
+    with pytest.raises(AirflowException, match="Image cannot be pulled") as failed:
         Try.of(run, *JOB).execute()
+    assert "\n" not in str(failed.value)
     assert api.pods() == []
+
+
+def test_a_registry_that_comes_back_costs_no_try(run, api):
+    api.behave(behaviours.registry_down)
+    attempt = Try.of(run, *JOB)
+    attempt.execute()
+    assert_succeeded(attempt, run, api)
 
 
 # K8: a server that is busy, and a cluster that refuses.
@@ -95,21 +114,89 @@ def test_a_cut_connection_is_asked_again(run, api):
     assert_succeeded(attempt, run, api)
 
 
-def test_a_missing_right_is_final(run, api):
-    api.fail("POST", "/pods", 403, times=10, body={"message": "pods is forbidden: User cannot create resource"})
-    with pytest.raises(AirflowFailException, match="got 403 .*cannot create resource"):
+NO_RIGHT = {"message": 'pods is forbidden: User "airflow" cannot create resource "pods" in API group ""'}
+
+
+def test_a_missing_right_is_final_once_it_is_believed(run, api, monkeypatch):
+    monkeypatch.setattr(clipfarm_pod_answer, "_BELIEVED_AFTER_S", 0.5)
+    fault = api.fail("POST", "/pods", 403, times=10_000, body=NO_RIGHT)
+    with pytest.raises(AirflowFailException, match="got 403 .*cannot create resource") as failed:
         Try.of(run, *JOB).execute()
+    assert fault.struck > 1
+    assert "\n" not in str(failed.value)
+    assert "{" not in str(failed.value)
+
+
+def test_a_standard_that_the_pod_breaks_is_final_at_once(run, api):
+    body = {"message": 'pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot'}
+    fault = api.fail("POST", "/pods", 403, times=10, body=body)
+    with pytest.raises(AirflowFailException, match="violates PodSecurity"):
+        Try.of(run, *JOB).execute()
+    assert fault.struck == 1
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+def test_a_server_that_starts_and_refuses_everything_costs_no_try(run, api, method):
+    """As it does for a second, before it has read its own rules."""
+    fault = api.fail(method, "/pods", 403, times=8, body=NO_RIGHT)
+    attempt = Try.of(run, *JOB)
+    attempt.execute()
+    assert fault.struck == 8
+    assert_succeeded(attempt, run, api)
+
+
+def test_a_server_that_restarts_while_the_pod_runs_costs_no_try(run, api):
+    attempt = Try.of(run, *JOB)
+    faults = []
+
+    def restart_once_started(pod_run):
+        await_start = pod_run.await_pod_start
+
+        def started(pod):
+            await_start(pod)
+            faults.append(api.fail("GET", "/pods", 403, times=8, body=NO_RIGHT))
+
+        pod_run.await_pod_start = started
+
+    attempt.alter(restart_once_started)
+    attempt.execute()
+    assert faults[0].struck == 8
+    assert_succeeded(attempt, run, api)
 
 
 QUOTA = {"message": "pods is forbidden: exceeded quota: clipfarm, requested: nvidia.com/gpu=1"}
 
 
-def test_a_full_quota_is_waited_for(run, api):
+def test_a_full_quota_is_waited_for_and_told_once(run, api, caplog):
+    caplog.set_level(logging.INFO)
     fault = api.fail("POST", "/pods", 403, times=5, body=QUOTA)
     attempt = Try.of(run, *JOB)
     attempt.execute()
     assert fault.struck == 5
     assert_succeeded(attempt, run, api)
+    [told] = [record.getMessage() for record in caplog.records if "quota" in record.getMessage()]
+    assert told.endswith("exceeded quota: clipfarm, requested: nvidia.com/gpu=1")
+
+
+def test_a_full_quota_is_asked_every_ten_seconds(monkeypatch):
+    """For as long as a pod may wait for a node, and not once after that."""
+    monkeypatch.undo()
+    waited, asked = [], []
+    monkeypatch.setattr(clipfarm_pod_lifecycle.time, "sleep", waited.append)
+    monkeypatch.setattr(clipfarm_pod_lifecycle.time, "monotonic", lambda: sum(waited))
+
+    def create(namespace, body):
+        asked.append(None)
+        error = ApiException(status=403)
+        error.body = json.dumps(QUOTA)
+        raise error
+
+    pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="a-pod", namespace="clipfarm"))
+    client = types.SimpleNamespace(create_namespaced_pod=create)
+    with pytest.raises(AirflowException, match="exceeded quota"):
+        clipfarm_pod_lifecycle.create_or_adopt(client, pod, quota_patience_s=65)
+    assert waited == [10, 10, 10, 10, 10, 10, 5]
+    assert len(asked) == 8
 
 
 def test_a_quota_that_stays_full_is_given_up_and_tried_again_later(run, api, monkeypatch):

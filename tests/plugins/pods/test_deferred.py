@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.module_loading import import_string
 
 from clipfarm_tasks import keys
 from tests.kubernetes import behaviours
-from tests.plugins.pods.training_task import CONNECTION, JOB, Try, assert_succeeded, is_published
+from tests.plugins.pods.training_task import CONNECTION, JOB, Try, assert_succeeded, is_published, once_watched
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -32,8 +33,8 @@ def deferred(attempt):
 def event_of(trigger):
     """What the triggerer hears from it, after it was written down and read back as Airflow does."""
     path, arguments = trigger.serialize()
-    assert path.endswith("KubernetesPodTrigger")
-    copy = type(trigger)(**arguments)
+    assert import_string(path) is type(trigger)
+    copy = import_string(path)(**arguments)
     copy.startup_check_interval = 0.05
 
     async def events():
@@ -107,6 +108,49 @@ def test_a_pod_that_was_deleted_before_it_published_is_a_failure(run, api):
     with pytest.raises(AirflowException, match="/_SUCCESS, got none"):
         resume()
     assert not is_published(run)
+
+
+def test_a_registry_that_comes_back_costs_no_try(run, api):
+    api.behave(behaviours.registry_down)
+    event = event_of(deferred(Try.of(run, *JOB)))
+    assert event["status"] == "success"
+    attempt, resume = resumed(run, event)
+    resume()
+    assert_succeeded(attempt, run, api)
+
+
+def test_an_image_that_cannot_be_pulled_fails_fast_and_in_one_line(run, api):
+    api.behave(behaviours.image_pull_back_off)
+    event = event_of(deferred(Try.of(run, *JOB)))
+    assert event["status"] == "timeout"  # then nobody waits for the end of a pod that never starts
+    _, resume = resumed(run, event)
+    with pytest.raises(AirflowException, match="Image cannot be pulled") as failed:
+        resume()
+    assert "\n" not in str(failed.value)
+    assert api.pods() == []
+
+
+def test_a_pod_deleted_before_its_start_is_told_with_its_last_state(run, api):
+    api.behave(behaviours.never_created)
+    trigger = deferred(Try.of(run, *JOB))
+    once_watched(api, trigger.pod_name, lambda: api.delete_pod(trigger.pod_name, grace_s=0))
+    event = event_of(trigger)
+    _, resume = resumed(run, event)
+    with pytest.raises(AirflowException, match="it was deleted; it was last seen ContainerCreating$") as failed:
+        resume()
+    assert "\n" not in str(failed.value)
+
+
+def test_a_server_that_restarts_costs_the_trigger_nothing(run, api):
+    trigger = deferred(Try.of(run, *JOB))
+    body = {"message": 'pods is forbidden: User "airflow" cannot get resource "pods"'}
+    fault = api.fail("GET", "/pods", 403, times=8, body=body)
+    event = event_of(trigger)
+    assert event["status"] == "success"
+    assert fault.struck == 8
+    attempt, resume = resumed(run, event)
+    resume()
+    assert_succeeded(attempt, run, api)
 
 
 def test_an_event_of_failure_after_the_snapshot_is_there_is_a_success(run, api):

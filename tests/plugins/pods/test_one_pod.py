@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from airflow.sdk.exceptions import AirflowException
+from clipfarm_pod_lifecycle import create_or_adopt
 
 from tests.kubernetes import behaviours
 from tests.kubernetes.cluster_client import core_client
@@ -14,7 +15,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
 def test_a_retry_replaces_a_pod_that_has_ended(run, api):
     first = Try.of(run, *JOB)
-    first.operator.process_pod_deletion = lambda *_, **__: False  # the worker died before it could
+    first.alter(lambda pod: vars(pod).update(process_pod_deletion=lambda *_, **__: False))  # its worker died before
     api.behave(behaviours.evicted())
     with pytest.raises(AirflowException, match="Evicted"):
         first.execute()
@@ -30,7 +31,7 @@ def test_two_tries_at_once_share_one_pod(run, api):
 
     def execute(attempt):
         try:
-            attempt.operator.execute(attempt.context)
+            attempt.returned = attempt.operator.execute(attempt.context)
         except AirflowException as error:
             failures.append(error)
 
@@ -78,16 +79,19 @@ def test_pods_carry_what_tells_them_apart(run, api):
 def test_a_late_cleanup_leaves_the_pod_of_the_next_try_alone(run, api):
     first = Try.of(run, *JOB)
     api.behave(behaviours.evicted(), behaviours.pending_forever)
-    cleanup = first.operator.cleanup
     successors = []
 
-    def late(*arguments, **options):  # the next try was faster
-        second = Try.of(run, *JOB, number=2).operator
-        second.full_pod_spec = first.operator.full_pod_spec
-        successors.append(second.get_or_create_pod(second.build_pod_request_obj(first.context), first.context))
-        cleanup(*arguments, **options)
+    def clean_up_late(pod_run):
+        cleanup = pod_run.cleanup
 
-    first.operator.cleanup = late
+        def late(*arguments, **options):  # the next try was faster
+            spec = pod_run.build_pod_request_obj(first.context)
+            successors.append(create_or_adopt(pod_run.client, spec, quota_patience_s=1))
+            cleanup(*arguments, **options)
+
+        pod_run.cleanup = late
+
+    first.alter(clean_up_late)
     with pytest.raises(AirflowException):
         first.execute()
     [pod] = api.pods()

@@ -4,14 +4,12 @@ import json
 
 import pytest
 import yaml
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from clipfarm_pod_janitor import delete_pods
 
 from clipfarm_tasks.families import Family, Horizon, Strategy
-from tests.plugins.pods.training_task import (
-    JOB,
-    Try,
-    assert_succeeded,
-)
+from tests.kubernetes import behaviours
+from tests.plugins.pods.training_task import JOB, Try, assert_succeeded
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -25,10 +23,9 @@ def test_trains_in_a_pod_and_hands_on_what_the_local_task_would(run, api):
     attempt = Try.of(run, *JOB)
     returned = attempt.execute()
     assert_succeeded(attempt, run, api)
-    assert returned == attempt.returned
     local = run.step("train", *JOB).model_dump(mode="json")
     assert returned == local | {"reused": False}
-    assert set(attempt.ti.xcoms) == {"return_value", "pod_name", "pod_namespace"}
+    assert set(attempt.ti.xcoms) == {"pod_name", "pod_namespace"}
     assert "train_ridge: done" in api.log(attempt.pod)
 
 
@@ -56,11 +53,22 @@ def test_no_credentials_in_pod_xcom_or_log(run, api, deployment, caplog):
     attempt.execute()
     for secret in deployment.values():
         assert secret not in json.dumps(api.created)
-        assert secret not in json.dumps(attempt.ti.xcoms)
+        assert secret not in json.dumps([attempt.ti.xcoms, attempt.returned])
         assert secret not in caplog.text
         assert secret not in api.log(attempt.pod)
     [pod] = api.created
     assert pod["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "clipfarm-s3"}}]
+
+
+def test_every_right_of_the_role_is_used(run, api, granted, monkeypatch):
+    """What nobody needs, nobody is given: one try that fails, one that succeeds, and what deletes the rest."""
+    monkeypatch.setenv("CLIPFARM_TRAIN_BACKEND", "kubernetes")
+    api.behave(behaviours.evicted())
+    with pytest.raises(AirflowException, match="Evicted"):
+        Try.of(run, *JOB).execute()
+    Try.of(run, *JOB, number=2).execute()
+    delete_pods(run.record.model_dump(mode="json"))
+    assert {request.verb for request in api.requests} == granted
 
 
 def test_the_pod_as_sent_is_the_golden_one(run, api, repository):

@@ -14,10 +14,11 @@ from tests.plugins.pods.training_task import (
     CONNECTION,
     JOB,
     Try,
-    after,
     assert_succeeded,
     is_published,
     marker_of,
+    meanwhile,
+    once_watched,
 )
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
@@ -42,7 +43,8 @@ def test_other_exit_codes_are_retried(run, api, deployment):
 
 def test_an_eviction_in_the_middle_is_told_and_tried_again(run, api):
     api.behave(behaviours.evicted(after_lines=1))
-    with pytest.raises(AirflowException, match=r"Evicted: The node was low on resource.*exit code 137") as failed:
+    told = r"Evicted: The node was low on resource.*exit code 137 \([A-Za-z]+\)$"  # and no line of its log after that
+    with pytest.raises(AirflowException, match=told) as failed:
         Try.of(run, *JOB).execute()
     assert not isinstance(failed.value, AirflowFailException)
     second = Try.of(run, *JOB, number=2)
@@ -52,20 +54,34 @@ def test_an_eviction_in_the_middle_is_told_and_tried_again(run, api):
 
 def test_out_of_memory_names_the_setting(run, api):
     api.behave(behaviours.oom_killed(after_lines=0))
-    with pytest.raises(AirflowException, match=r"137 \(OOMKilled\); raise CLIPFARM_POD_RIDGE_MEMORY_MIB"):
+    with pytest.raises(AirflowException, match=r"137 \(OOMKilled\); raise CLIPFARM_POD_RIDGE_MEMORY_MIB$"):
         Try.of(run, *JOB).execute()
     assert api.pods() == []
 
 
 def test_a_pod_deleted_from_outside_is_trained_again_by_the_next_try(run, api):
     attempt = Try.of(run, *JOB)
-    after(0.6, lambda: api.delete_pod(attempt.pod))
+    once_watched(api, attempt.pod, lambda: api.delete_pod(attempt.pod))
     with pytest.raises(AirflowException):
         attempt.execute()
     assert not is_published(run)
     second = Try.of(run, *JOB, number=2)
     second.execute()
     assert_succeeded(second, run, api, pods=2)
+
+
+def test_a_pod_deleted_while_its_container_is_created_is_told_in_one_line(run, api):
+    """With the last state that was seen, and nothing of the answer's headers."""
+    api.behave(behaviours.never_created)
+    attempt = Try.of(run, *JOB)
+    once_watched(api, attempt.pod, lambda: api.delete_pod(attempt.pod, grace_s=0))
+    with pytest.raises(AirflowException) as failed:
+        attempt.execute()
+    assert str(failed.value).endswith(
+        f"got none: pod {attempt.pod} (ContainerCreating): "
+        f"expected pod {attempt.pod} until it ends, got none: it was deleted"
+    )
+    assert "\n" not in str(failed.value)
 
 
 def test_a_pod_deleted_after_it_has_published_is_a_success(run, api):
@@ -78,7 +94,7 @@ def test_a_pod_deleted_after_it_has_published_is_a_success(run, api):
         published.set()
         api.delete_pod(attempt.pod, grace_s=0)
 
-    after(0, delete)
+    meanwhile(delete)
     attempt.execute()
     assert published.is_set()
     assert_succeeded(attempt, run, api)

@@ -3,6 +3,7 @@
 import dataclasses
 import signal
 import threading
+import time
 import types
 
 from clipfarm_pod import TrainingPodOperator
@@ -50,6 +51,7 @@ class Try:
     operator: TrainingPodOperator
     ti: TaskInstance
     pod: str
+    returned: dict | None = None
 
     @classmethod
     def of(cls, run, strategy, horizon, family, number=1, record=None):
@@ -57,10 +59,22 @@ class Try:
         operator = TrainingPodOperator(
             task_id=f"train_{family}", strategy=strategy, horizon=horizon, family=family, retries=3
         )
-        operator.startup_check_interval_seconds = 0.05
         job = Job(run.id, run.record.digest, strategy, horizon, family)
         given = run.record.model_dump(mode="json") if record is None else record
-        return cls(operator, TaskInstance(operator.task_id, given, number), pod_name(job, "clipfarm"))
+        attempt = cls(operator, TaskInstance(operator.task_id, given, number), pod_name(job, "clipfarm"))
+        attempt.alter(lambda pod: vars(pod).update(startup_check_interval_seconds=0.05))
+        return attempt
+
+    def alter(self, change):
+        """Change what runs the pod, when the operator has made it."""
+        make = self.operator._pod_run
+
+        def made(*arguments):
+            pod = make(*arguments)
+            change(pod)
+            return pod
+
+        self.operator._pod_run = made
 
     @property
     def context(self):
@@ -70,16 +84,14 @@ class Try:
         """Run it with the task runner's signal handler in place."""
         before = signal.signal(signal.SIGTERM, lambda *_: self.operator.on_kill())
         try:
-            return self.operator.execute(self.context)
+            self.returned = self.operator.execute(self.context)
+            return self.returned
         finally:
             signal.signal(signal.SIGTERM, before)
 
     def resume(self, event):
-        return self.operator.trigger_reentry(self.context, event)
-
-    @property
-    def returned(self):
-        return self.ti.xcoms.get("return_value")
+        self.returned = self.operator.trigger_reentry(self.context, event)
+        return self.returned
 
 
 def marker_of(run, job=JOB):
@@ -92,7 +104,7 @@ def is_published(run, job=JOB):
 
 
 def assert_succeeded(attempt, run, api, pods=1):
-    """The record came through XCom, the snapshot is there, and no pod is left."""
+    """The record was returned, the snapshot is there, and no pod is left."""
     record = SnapshotRecord.model_validate(attempt.returned)
     assert record.snapshot_key == marker_of(run).removesuffix(keys.SUCCESS)
     assert record.digest == run.record.digest
@@ -101,8 +113,17 @@ def assert_succeeded(attempt, run, api, pods=1):
     assert len(api.created) == pods
 
 
-def after(seconds, call):
-    """Make a call later, while the test goes on."""
-    timer = threading.Timer(seconds, call)
-    timer.daemon = True
-    timer.start()
+def meanwhile(call):
+    """Make a call while the test goes on."""
+    threading.Thread(target=call, daemon=True).start()
+
+
+def once_watched(api, pod, call):
+    """Make a call when somebody who waits for the pod has looked at it twice, while the test goes on."""
+
+    def watch():
+        while sum(request.method == "GET" and request.path.endswith(f"/pods/{pod}") for request in api.requests) < 2:
+            time.sleep(0.02)
+        call()
+
+    meanwhile(watch)

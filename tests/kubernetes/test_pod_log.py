@@ -12,10 +12,16 @@ from tests.kubernetes.behaviours import (
 from tests.kubernetes.pods import NAMESPACE, log, log_refusal
 
 
-def test_a_log_is_followed_to_the_end_with_times(api, core, create):
+def until(file, then=""):
+    """A command that does nothing until there is a file: a test that looks late finds it in the same state."""
+    return f"import os, time\nwhile not os.path.exists({str(file)!r}): time.sleep(0.01)\n{then}"
+
+
+def test_a_log_is_followed_to_the_end_with_times(api, core, create, tmp_path):
     began = datetime.now(UTC)
-    create(code="import time\nfor n in range(3): print(n); time.sleep(0.05)")
+    create(code=until(tmp_path / "go", then="for n in range(3): print(n); time.sleep(0.05)"))
     api.wait_for("job", "Running")
+    (tmp_path / "go").touch()
     response = core.read_namespaced_pod_log("job", NAMESPACE, follow=True, timestamps=True, _preload_content=False)
     lines = b"".join(response.stream()).decode().splitlines()
     assert [line.split(" ")[1] for line in lines] == ["0", "1", "2"]
@@ -27,9 +33,9 @@ def test_a_log_is_followed_to_the_end_with_times(api, core, create):
 
 
 def test_a_log_is_read_since(api, core, create):
-    create(code="import time; print('old'); time.sleep(2.2); print('new')")
+    create(code="import time; print('old'); time.sleep(5.2); print('new')")
     api.wait_for("job", "Succeeded")
-    assert log(core, since_seconds=1) == log(core, since_seconds=1, follow=True) == "new\n"
+    assert log(core, since_seconds=4) == log(core, since_seconds=4, follow=True) == "new\n"
     assert log(core, since_seconds=60) == "old\nnew\n"
 
 
@@ -56,16 +62,18 @@ def test_long_lines_and_broken_characters_pass(api, core, create):
     assert response.data == b"x" * 300_000 + b"\n\xff\n\nlast\n"
 
 
-def test_a_log_that_cannot_be_read_or_is_gone(api, core, create):
+def test_a_log_that_cannot_be_read_or_is_gone(api, core, create, tmp_path):
     api.behave(log_error, log_gone)
-    create(code="import time; time.sleep(0.3)")
+    create(code=until(tmp_path / "first"))
     api.wait_for("job", "Running")
     assert log_refusal(core) == 500
+    (tmp_path / "first").touch()
     api.wait_for("job", "Succeeded")
     assert log_refusal(core) == 500
     core.delete_namespaced_pod("job", NAMESPACE)
-    create(code="import time; print('up'); time.sleep(0.5)")
+    create(code=f"print('up'); {until(tmp_path / 'second')}")
     api.wait_for("job", "Running", log="up")
     assert log(core) == "up\n"
+    (tmp_path / "second").touch()
     api.wait_for("job", "Succeeded")
     assert log_refusal(core) == 404

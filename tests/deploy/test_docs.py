@@ -79,7 +79,7 @@ def test_every_setting_it_names_is_read(guide):
 
 
 def variables(text):
-    return set(re.findall(r"CLIPFARM_[A-Z0-9_<>]+[A-Z0-9]", text))
+    return set(re.findall(r"(?<!CONN_)CLIPFARM_[A-Z0-9_<>]+[A-Z0-9]", text))
 
 
 def test_the_section_on_one_machine_names_what_the_stack_has(guide):

@@ -108,7 +108,7 @@ def test_every_key_is_one_of_the_chart_and_every_key_listed_is_used(values):
     open_ended = [key.removesuffix("*") for key in KEYS if key.endswith("*")]
     closed = {key for key in KEYS if not key.endswith("*")}
     paths = [path for path, _ in leaves(values)]
-    assert len(paths) == 81
+    assert len(paths) == 82
     assert [path for path in paths if path not in closed and not path.startswith(tuple(open_ended))] == []
     assert closed <= set(paths)
     assert all(any(path.startswith(key) for path in paths) for key in open_ended)

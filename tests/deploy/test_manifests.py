@@ -94,16 +94,13 @@ def test_says_nothing_that_the_api_server_drops_or_writes_in_another_way(body):
         assert int(re.match(r"\d+", quantity)[0]) % 1024 or quantity.isdecimal()
 
 
-def scalars(body, name=""):
-    """Every value that is no container, with the name of its field."""
+def scalars(body):
+    """Every field whose value is no container, with its name."""
     if isinstance(body, dict):
-        for key, value in body.items():
-            yield from scalars(value, key)
-    elif isinstance(body, list):
-        for value in body:
-            yield from scalars(value, name)
-    else:
-        yield name, body
+        yield from ((name, value) for name, value in body.items() if not isinstance(value, dict | list))
+    if isinstance(body, dict | list):
+        for value in body.values() if isinstance(body, dict) else body:
+            yield from scalars(value)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

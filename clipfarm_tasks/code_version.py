@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from clipfarm_tasks import __version__
-from clipfarm_tasks.config import CodeVersion
+from clipfarm_tasks.run_config import CodeVersion
 
 _PACKAGE = Path(__file__).parent
 _GIT_TIMEOUT_S = 10

@@ -1,10 +1,8 @@
-"""What a run is asked to do (`RunParams`), what it is made of (`RunConfig`), and where it runs (`Settings`).
+"""What a run is asked to do (`RunParams`) and where it runs (`Settings`).
 
 Defaults, limits and descriptions live here alone: the Airflow form and the command line are derived from them.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from enum import Enum, StrEnum
@@ -60,7 +58,7 @@ class RunParams(Frozen):
     models: tuple[Family, ...] = Field(default=tuple(Family), min_length=1, description="Model families to train")
     split_strategy: SplitStrategy = Field(
         default=SplitStrategy.RANDOM,
-        description="random: seeded shuffle; chronological: oldest captures train, newest test",
+        description="random: seeded order of the videos; chronological: oldest captures train, newest test",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of the split and of every model")
     train_ratio: float = Field(default=0.70, gt=0, lt=1, description="Fraction of the rows that train (0 to 1)")
@@ -92,6 +90,23 @@ class RunParams(Frozen):
     )
     exclude_features: tuple[str, ...] = Field(
         default=(), description="Columns of the metadata that do not become features"
+    )
+    max_lost_fraction: float = Field(
+        default=0.2, ge=0, le=1, description="Largest fraction of the labelled videos a pair may lose (0 to 1)"
+    )
+    max_text_loss: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Largest fraction of the text vectors that may be lost, against those the manifests name and those "
+        "of the last complete run (0 to 1)",
+    )
+    embargo_days: int | None = Field(
+        default=None,
+        ge=0,
+        le=3650,
+        description="chronological: days before the first test capture by which a label must have been known to train; "
+        "empty: the horizon",
     )
     run_label: str = Field(
         default="",
@@ -174,61 +189,6 @@ def _ratio_problem(values: Mapping[str, Any]) -> list[str]:
     except ValidationError as error:
         return [sentence(item) for item in error.errors() if not item["loc"]]
     return []
-
-
-class PinnedObject(Frozen):
-    """One version of an input object."""
-
-    key: str = Field(description="S3 key")
-    etag: str = Field(description="ETag at the time the run was resolved")
-    size: int = Field(description="Bytes")
-
-
-class RunInputs(Frozen):
-    """Input objects of a run; a manifest or schema that was absent is null."""
-
-    metadata: PinnedObject = Field(description="Horizon-labelled metadata CSV")
-    manifests: dict[Strategy, PinnedObject | None] = Field(description="Fused manifest by strategy")
-    schemas: dict[Strategy, PinnedObject | None] = Field(description="Declared widths by strategy")
-
-
-class CodeVersion(Frozen):
-    """Which code a run executes."""
-
-    package: str = Field(description="Version of clipfarm_tasks")
-    git_sha: str = Field(description="Commit, or 'unknown' outside a checkout")
-    source_sha256: str = Field(description="Digest of the package's source, hex; what decides whether code is the same")
-
-
-class RunConfig(Frozen):
-    """Everything a run is made of; written once by resolve_run, read by every other task."""
-
-    run_id: str = Field(description="Id used in every key of the run")
-    digest: str = Field(description="sha256 of what decides the results: params, inputs, code")
-    params: RunParams = Field(description="Effective parameters")
-    inputs: RunInputs = Field(description="Pinned input objects")
-    code: CodeVersion = Field(description="Code that runs")
-    table_versions: dict[str, int] = Field(
-        description="Vector tables' versions as found; the versions trained on are in the split records"
-    )
-    resolved_at: str = Field(description="UTC time of resolution, ISO 8601; the only clock reading of the run")
-    as_of: str = Field(description="Logical date, else the time the run was due, ISO 8601")
-    source_run_id: str = Field(description="Run id as Airflow or the command line gave it")
-    supersedes: str | None = Field(default=None, description="Run id that had other inputs or params, if any")
-
-    @staticmethod
-    def digest_of(params: RunParams, inputs: RunInputs, code: CodeVersion) -> str:
-        """sha256 (hex) of the canonical JSON of what decides a run's results.
-
-        Vector tables are not part of it: they hold upstream's objects, and the versions read are in the split records.
-        """
-        content = {
-            "params": params.model_dump(mode="json"),
-            "inputs": inputs.model_dump(mode="json"),
-            # Not the commit: the same source may come from a checkout, an image or another branch.
-            "source": code.source_sha256,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 class Settings(Frozen):

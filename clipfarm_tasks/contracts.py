@@ -88,20 +88,34 @@ class VectorsRecord(Frozen):
 
     table: str = Field(description="Table name: fused_<strategy> or modalities")
     key: str = Field(description="S3 key of the Lance table")
+    table_id: str = Field(default="", description="Id of the table, which a table made anew would not have")
     version: int = Field(description="Table version the run is pinned to")
     rows_key: str = Field(description="S3 key of the usable videos")
     rows: int = Field(description="Usable videos")
     sha256: str = Field(description="Digest of the usable-videos file")
     quarantine_key: str = Field(description="S3 key of the rows taken out, with reasons")
     quarantined: dict[str, int] = Field(description="Rows taken out, by reason")
+    text_present: int = Field(default=0, description="Usable videos with a text vector; 0 in a table of fused vectors")
     text_missing: int = Field(
         default=0, description="Usable videos whose manifest names a text vector that does not exist: zeros instead"
     )
     throughput: Throughput = Field(description="What the update cost")
 
 
+class VideoSplitRecord(Frozen):
+    """The part of every labelled video of one horizon."""
+
+    horizon: Horizon = Field(description="Days")
+    key: str = Field(description="S3 key of the videos with target and part")
+    sha256: str = Field(description="Digest of that file")
+    n_train: int = Field(description="Videos that train")
+    n_val: int = Field(description="Videos that select and stop early")
+    n_test: int = Field(description="Videos held out")
+    dropped: dict[str, int] = Field(description="Labelled videos in no part, by reason")
+
+
 class SplitRecord(Frozen):
-    """Joined and split rows of one pair."""
+    """The rows of one pair: the videos of the horizon's split that have all vectors."""
 
     strategy: Strategy = Field(description="Fusion strategy")
     horizon: Horizon = Field(description="Days")
@@ -111,6 +125,7 @@ class SplitRecord(Frozen):
     n_val: int = Field(description="Videos that select and stop early")
     n_test: int = Field(description="Videos held out")
     tables: dict[str, int] = Field(description="Version every job of the pair reads, by vector table")
+    table_ids: dict[str, str] = Field(default={}, description="Id of each vector table")
     dropped: dict[str, dict[str, int]] = Field(description="Rows lost in the tables and in the join, by reason")
     # Figures by name and no `Throughput`: they decide nothing, so a past run must stay readable whatever they were.
     assembly: dict[str, dict[str, int | float]] = Field(

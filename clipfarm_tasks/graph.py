@@ -1,4 +1,7 @@
-"""The tasks of one run and what each waits for, as data: the order in which the pipeline runs without Airflow."""
+"""The graph of one run, as data: every task, what it waits for and the group it is drawn in.
+
+The DAG file draws it, and `clipfarm_tasks.pipeline` runs it without Airflow.
+"""
 
 from dataclasses import dataclass
 
@@ -16,6 +19,7 @@ class Task:
         strategy: selector of the step, if it takes one; likewise ``horizon`` (days) and ``family``.
         needs: ids of the tasks that must have succeeded.
         after: ids of the tasks that must have ended, however.
+        some_may_be_left_out: whether a run that asks for this task may leave out some of those it needs.
     """
 
     step: str
@@ -24,44 +28,51 @@ class Task:
     family: Family | None = None
     needs: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    some_may_be_left_out: bool = False
 
     @property
     def id(self) -> str:
         """Task id, the same as in Airflow."""
         return keys.task_id(self.step, self.strategy, self.horizon, self.family)
 
+    @property
+    def pair(self) -> str:
+        """The group of a pair's tasks, e.g. ``concat_7d``; empty for a task of no pair."""
+        return self.id.rpartition(".")[0]
+
 
 def tasks_of(params: RunParams) -> list[Task]:
     """All tasks of a resolved run in a valid order; what the params leave out is not there."""
-    manifests = [Task("resolve_manifest", strategy) for strategy in params.strategies]
-    modalities = Task("reconstruct_modalities", after=tuple(task.id for task in manifests))
     scan = Task("scan_metadata")
+    manifests = [Task("resolve_manifest", strategy) for strategy in params.strategies]
+    labels = [Task("filter_metadata", horizon=horizon, needs=(scan.id,)) for horizon in params.horizons]
     tasks = [
         scan,
-        *(Task("filter_metadata", horizon=horizon, needs=(scan.id,)) for horizon in params.horizons),
+        *labels,
+        *(Task("split_videos", horizon=task.horizon, needs=(task.id,)) for task in labels),
         *manifests,
         *(Task("reconstruct_fused", task.strategy, needs=(task.id,)) for task in manifests),
-        modalities,
+        # A missing manifest of one strategy must not stop the others.
+        Task("reconstruct_modalities", after=_ids(manifests)),
     ]
     pairs = [_pair(strategy, horizon, params) for horizon in params.horizons for strategy in params.strategies]
     tasks += [task for pair in pairs for task in pair]
     # The jobs too: a pair is given up when its first job fails, and the others may still train.
-    ended = tuple(task.id for pair in pairs for task in pair[1:])
-    leaderboard = Task("leaderboard", after=ended)
+    leaderboard = Task("leaderboard", after=_ids([task for pair in pairs for task in pair[1:]]))
     return [*tasks, leaderboard, Task("gate", needs=(leaderboard.id,))]
 
 
 def _pair(strategy: Strategy, horizon: Horizon, params: RunParams) -> list[Task]:
-    split = Task(
-        "build_split",
-        strategy,
-        horizon,
-        needs=(
-            keys.task_id("filter_metadata", horizon=horizon),
-            keys.task_id("reconstruct_fused", strategy),
-            keys.task_id("reconstruct_modalities"),
-        ),
+    inputs = (
+        Task("split_videos", horizon=horizon),
+        Task("reconstruct_fused", strategy),
+        Task("reconstruct_modalities"),
     )
+    split = Task("build_split", strategy, horizon, needs=_ids(inputs))
     jobs = [Task("train", strategy, horizon, family, needs=(split.id,)) for family in params.models]
-    publish = Task("publish_snapshot", strategy, horizon, needs=tuple(job.id for job in jobs))
+    publish = Task("publish_snapshot", strategy, horizon, needs=_ids(jobs), some_may_be_left_out=True)
     return [split, *jobs, publish]
+
+
+def _ids(tasks: "list[Task] | tuple[Task, ...]") -> tuple[str, ...]:
+    return tuple(task.id for task in tasks)

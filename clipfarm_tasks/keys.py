@@ -1,5 +1,6 @@
 """Every S3 key of the project, computed here and nowhere else. All keys are relative to one bucket."""
 
+import hashlib
 import re
 
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
@@ -103,6 +104,12 @@ def run_and_task(key: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
+def run_input(run_id: str, key: str, etag: str) -> str:
+    """The run's own copy of one version of an input object."""
+    version = hashlib.sha256(etag.encode()).hexdigest()[:16]
+    return f"{run_prefix(run_id)}inputs/{version}/{_flat(key)}"
+
+
 def scanned_metadata(run_id: str, horizon: Horizon) -> str:
     """Every row of a horizon, the columns that may become id, label or feature."""
     return f"{run_prefix(run_id)}metadata/horizon={int(horizon)}.scan.parquet"
@@ -131,6 +138,11 @@ def vector_rows(run_id: str, table: str, sha256: str) -> str:
 def quarantine(run_id: str, table: str) -> str:
     """Rows taken out of a table's input, each with its reason."""
     return f"{run_prefix(run_id)}quarantine/{table}.parquet"
+
+
+def video_split(run_id: str, horizon: Horizon) -> str:
+    """The labelled videos of a horizon, their targets and the part each belongs to, for every strategy."""
+    return f"{run_prefix(run_id)}splits/horizon={int(horizon)}.parquet"
 
 
 def split_manifest(run_id: str, strategy: Strategy, horizon: Horizon, sha256: str) -> str:

@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from clipfarm_tasks import config
-from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInputs, RunParams, Settings
+from clipfarm_tasks.config import RunParams, Settings
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
+from clipfarm_tasks.run_config import CodeVersion, PinnedObject, RunConfig, RunInputs
 
 CODE = CodeVersion(package="0.1.0", git_sha="abc", source_sha256="abc")
 
@@ -163,7 +164,6 @@ def test_config_survives_json():
         params=RunParams(),
         inputs=inputs(),
         code=CODE,
-        table_versions={"fused_concat": 3},
         resolved_at="2026-03-01T00:00:01Z",
         as_of="2026-03-01T00:00:00Z",
         source_run_id="manual__1",

@@ -45,6 +45,8 @@ def test_whole_graph():
         "scan_metadata",
         "filter_metadata_7d",
         "filter_metadata_30d",
+        "split_videos_7d",
+        "split_videos_30d",
         *(f"{step}_{strategy}" for step in ("resolve_manifest", "reconstruct_fused") for strategy in Strategy),
         "reconstruct_modalities",
         *(f"{pair}.{step}" for pair in pairs for step in ("build_split", "publish_snapshot")),
@@ -52,7 +54,7 @@ def test_whole_graph():
         "leaderboard",
         "gate",
     }
-    assert len(tasks) == 48  # the 49th, resolve_run, comes before there is a graph
+    assert len(tasks) == 50  # the 51st, resolve_run, comes before there is a graph
 
 
 def test_edges():
@@ -60,11 +62,15 @@ def test_edges():
     pair = "max_pool_30d"
     assert (tasks["scan_metadata"].needs, tasks["scan_metadata"].after) == ((), ())
     assert {tasks[f"filter_metadata_{days}d"].needs for days in (7, 30)} == {("scan_metadata",)}
+    assert {tasks[f"split_videos_{days}d"].needs for days in (7, 30)} == {
+        ("filter_metadata_7d",),
+        ("filter_metadata_30d",),
+    }
     assert tasks["reconstruct_fused_concat"].needs == ("resolve_manifest_concat",)
     assert set(tasks["reconstruct_modalities"].after) == {f"resolve_manifest_{strategy}" for strategy in Strategy}
     assert tasks["reconstruct_modalities"].needs == ()
     assert set(tasks[f"{pair}.build_split"].needs) == {
-        "filter_metadata_30d",
+        "split_videos_30d",
         "reconstruct_fused_max_pool",
         "reconstruct_modalities",
     }
@@ -84,6 +90,7 @@ def test_reduced_selection_leaves_out_everything_else():
     assert list(by_id({"strategies": ["sum_pool"], "horizons": [30], "models": ["gbdt"]})) == [
         "scan_metadata",
         "filter_metadata_30d",
+        "split_videos_30d",
         "resolve_manifest_sum_pool",
         "reconstruct_fused_sum_pool",
         "reconstruct_modalities",

@@ -63,6 +63,9 @@ def run(
     max_quarantined_fraction: options.MaxQuarantined = options.default("max_quarantined_fraction"),
     extra_feature: options.Extra = list(options.default("extra_features")),
     exclude_feature: options.Exclude = list(options.default("exclude_features")),
+    max_lost_fraction: options.MaxLost = options.default("max_lost_fraction"),
+    max_text_loss: options.MaxTextLoss = options.default("max_text_loss"),
+    embargo_days: options.EmbargoDays = options.default("embargo_days"),
     run_label: options.Label = options.default("run_label"),
     jobs: Annotated[int, typer.Option(min=1, help="Tasks running at the same time. Default: one per core")] = _CORES,
 ) -> None:
@@ -87,6 +90,9 @@ def run(
         "max_quarantined_fraction": max_quarantined_fraction,
         "extra_features": extra_feature,
         "exclude_features": exclude_feature,
+        "max_lost_fraction": max_lost_fraction,
+        "max_text_loss": max_text_loss,
+        "embargo_days": embargo_days,
         "run_label": run_label,
     }
     source = run_id or f"manual-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -98,8 +104,8 @@ def step(
     name: Annotated[
         str,
         typer.Argument(
-            help="Step: resolve_run, scan_metadata, filter_metadata, resolve_manifest, reconstruct_fused, "
-            "reconstruct_modalities, build_split, train, publish_snapshot, leaderboard or gate"
+            help="Step: resolve_run, scan_metadata, filter_metadata, split_videos, resolve_manifest, "
+            "reconstruct_fused, reconstruct_modalities, build_split, train, publish_snapshot, leaderboard or gate"
         ),
     ],
     run_id: Annotated[str, typer.Option(help="Id of the run: a resolved one, or for resolve_run a new one")],

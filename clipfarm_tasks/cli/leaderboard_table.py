@@ -13,6 +13,8 @@ _METRICS = ("val_rmse_log", "val_r2_log", "test_rmse_log", "test_r2_log")  # fit
 def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     """One line for each job in the order of the file, the metric that ranks as the first number, dashes if missing.
 
+    The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them.
+
     Args:
         comparison: content of ``metrics_comparison.json``.
     """
@@ -23,6 +25,8 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         title=f"Run {comparison['run_id']}\n{comparison['rows_count'] - missing} jobs finished, {missing} missing",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison['common_rows'])}",
+        caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
     )
@@ -38,9 +42,16 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
             table.add_section()
         horizon = row["target_horizon_days"]
         table.add_row(
-            str(horizon), row["model_family"], row["fusion_strategy"], *(_number(row[name]) for name in metrics)
+            str(horizon),
+            row["model_family"],
+            row["fusion_strategy"],
+            *(_number(row[f"common_{name}"]) for name in metrics),
         )
     return table
+
+
+def _counts(common_rows: Mapping[str, Mapping[str, int]]) -> str:
+    return "; ".join(f"{days} days {rows['val']} val, {rows['test']} test" for days, rows in common_rows.items())
 
 
 def _number(value: float | None) -> str:

@@ -1,5 +1,6 @@
-"""Which part each row belongs to. Rows come in canonical order: ascending video_id."""
+"""Which part each labelled video of a horizon belongs to: one split, taken over by every strategy and family."""
 
+import hashlib
 from enum import StrEnum
 
 import numpy as np
@@ -7,9 +8,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clipfarm_tasks.config import RATIO_TOLERANCE, SplitStrategy
+from clipfarm_tasks.config import RATIO_TOLERANCE, RunParams, SplitStrategy
 from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.errors import ConfigError, DataError
+from clipfarm_tasks.families import Horizon
 
 MIN_ROWS = 12
 
@@ -22,19 +24,49 @@ class Part(StrEnum):
     TEST = "test"
 
 
+class Unsplit(StrEnum):
+    """Why a video is in no part of a chronological split."""
+
+    NO_CAPTURE_TIME = "no_capture_time"
+    EMBARGO = "embargo"
+
+
 Ratios = tuple[float, float, float]
 
 
-def split_rows(
-    frame: pd.DataFrame, strategy: SplitStrategy, ratios: Ratios, seed: int, where: str
-) -> NDArray[np.object_]:
-    """Split by the chosen strategy.
+def split_rows(frame: pd.DataFrame, params: RunParams, horizon: Horizon, where: str) -> NDArray[np.object_]:
+    """Split the labelled videos of a horizon as the run's parameters say.
 
     Args:
-        frame: n rows in canonical order, with video_id and captured_at (ISO 8601 text, or missing).
-        strategy: random or chronological.
+        frame: n rows with video_id (text, each once) and captured_at (text, or missing).
+        params: split_strategy, the three ratios, seed and embargo_days.
+        horizon: days; the embargo unless embargo_days says another.
+        where: what is split, for messages.
+
+    Returns:
+        (n,) object: a `Part`, or an `Unsplit` reason.
+
+    Raises:
+        ConfigError: the ratios are not positive or do not sum to 1.
+        DataError: fewer than 12 rows can be split, or the embargo leaves no row to train.
+    """
+    ratios = (params.train_ratio, params.val_ratio, params.test_ratio)
+    video_ids = frame["video_id"].to_numpy(dtype=object)
+    if params.split_strategy is SplitStrategy.RANDOM:
+        return split_at_random(video_ids, ratios, params.seed, where)
+    embargo_days = int(horizon) if params.embargo_days is None else params.embargo_days
+    return split_chronologically(frame["captured_at"].to_numpy(dtype=object), video_ids, ratios, where, embargo_days)
+
+
+def split_at_random(video_ids: NDArray[np.object_], ratios: Ratios, seed: int, where: str) -> NDArray[np.object_]:
+    """Split by the order of a seeded hash of each video_id: train, val and test follow each other in that order.
+
+    Where a video stands depends on its own id alone, so a video more or less moves only videos at the two borders.
+
+    Args:
+        video_ids: (n,) text, each once.
         ratios: fractions of train, val and test; their sum is 1.
-        seed: seed of the random shuffle.
+        seed: part of what is hashed.
         where: what is split, for messages.
 
     Returns:
@@ -44,54 +76,57 @@ def split_rows(
         ConfigError: the ratios are not positive or do not sum to 1.
         DataError: fewer than 12 rows.
     """
-    if strategy is SplitStrategy.CHRONOLOGICAL:
-        captured_at, video_ids = (frame[name].to_numpy(dtype=object) for name in ("captured_at", "video_id"))
-        return split_chronologically(captured_at, video_ids, ratios, where)
-    return split_at_random(len(frame), ratios, seed, where)
-
-
-def split_at_random(n: int, ratios: Ratios, seed: int, where: str) -> NDArray[np.object_]:
-    """Split at random: ``numpy.random.default_rng(seed)`` shuffles the positions; train, val, test follow each other.
-
-    Args:
-        n: rows.
-        ratios: fractions of train, val and test; their sum is 1.
-        seed: seed of the shuffle.
-        where: what is split, for messages.
-
-    Returns:
-        (n,) object: ``train``, ``val`` or ``test``.
-
-    Raises:
-        ConfigError: the ratios are not positive or do not sum to 1.
-        DataError: fewer than 12 rows.
-    """
-    return _parts_in_order(np.random.default_rng(seed).permutation(n), ratios, where)
+    hashes = np.array(
+        [int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()) for name in video_ids],
+        dtype=np.uint64,
+    )
+    return _parts_in_order(np.lexsort((video_ids.astype(str), hashes)), ratios, where)
 
 
 def split_chronologically(
-    captured_at: NDArray[np.object_], video_ids: NDArray[np.object_], ratios: Ratios, where: str
+    captured_at: NDArray[np.object_],
+    video_ids: NDArray[np.object_],
+    ratios: Ratios,
+    where: str,
+    embargo_days: int = max(Horizon),
 ) -> NDArray[np.object_]:
-    """Split by capture time: the oldest rows train, the newest test.
+    """Split by capture time: the oldest rows train, the newest test. Equal times are ordered by video_id.
 
-    Equal times are ordered by video_id; an absent or unreadable time is older than any time.
+    A label becomes known with its capture, and a video was published ``embargo_days`` (its horizon) before that. A row
+    therefore trains only if it was captured at least that long before the first test row: then its label was known when
+    the first test video was published.
 
     Args:
-        captured_at: (n,) ISO 8601 text, or None.
+        captured_at: (n,) text, or None; see `parse_times`.
         video_ids: (n,) text.
-        ratios: fractions of train, val and test; their sum is 1.
+        ratios: fractions of train, val and test among the rows with a readable time; their sum is 1.
         where: what is split, for messages.
+        embargo_days: days; a caller that knows no horizon gets the longest.
 
     Returns:
-        (n,) object: ``train``, ``val`` or ``test``.
+        (n,) object: ``train``, ``val`` or ``test``; ``no_capture_time`` where there is no readable time; ``embargo``
+        where the label became known too late to train.
 
     Raises:
         ConfigError: the ratios are not positive or do not sum to 1.
-        DataError: fewer than 12 rows.
+        DataError: fewer than 12 rows have a readable time, or the embargo leaves no row to train.
     """
-    times = parse_times(pa.array(captured_at, pa.string(), from_pandas=True)).astype(np.int64)
-    by_id = np.argsort(video_ids, kind="stable")
-    return _parts_in_order(by_id[np.argsort(times[by_id], kind="stable")], ratios, where)
+    times = parse_times(pa.array(captured_at, pa.string(), from_pandas=True))
+    parts = np.full(len(times), str(Unsplit.NO_CAPTURE_TIME), dtype=object)
+    timed = np.flatnonzero(~np.isnat(times))
+    parts[timed] = _parts_in_order(
+        np.lexsort((video_ids[timed].astype(str), times[timed].astype(np.int64))),
+        ratios,
+        f"{where}: rows with a readable captured_at of {len(times)}",
+    )
+    known_by = times[parts == Part.TEST].min() - np.timedelta64(embargo_days, "D")
+    parts[(parts == Part.TRAIN) & (times > known_by)] = str(Unsplit.EMBARGO)
+    if Part.TRAIN not in parts:
+        raise DataError(
+            f"expected rows captured until {known_by}, {embargo_days} days (embargo_days) before the first test row, "
+            f"got none to train, in {where}: all captures lie within too short a time for a chronological split"
+        )
+    return parts
 
 
 def _parts_in_order(order: NDArray[np.int64], ratios: Ratios, where: str) -> NDArray[np.object_]:

@@ -57,4 +57,8 @@ def _multi_select(field: dict[str, Any], values: Sequence[Any]) -> dict[str, Any
 def _inlined(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """Replace a reference by what it points to: the form does not follow ``$ref``."""
     target = definitions[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else {}
-    return {key: value for key, value in {**target, **schema}.items() if key not in _DROPPED}
+    inlined = {key: value for key, value in {**target, **schema}.items() if key not in _DROPPED}
+    # pydantic writes a field that may be null as a choice of schemas, and the form reads a list of types.
+    choices = inlined.pop("anyOf", [])
+    types = {"type": [choice["type"] for choice in choices]} if choices else {}
+    return {key: value for choice in choices for key, value in choice.items()} | inlined | types

@@ -1,7 +1,8 @@
 """The run's leaderboard over all requested jobs: metrics_comparison.{csv,json} and best_by_mae_log.json.
 
 Metrics of different horizons are not comparable (30-day views are larger and spread otherwise), so the best job is told
-for each horizon apart. ``overall`` answers the other question a reader has, which strategy and family to take for all
+for each horizon apart, and on the videos that all its jobs have in a part: strategies differ in the videos they lost.
+``overall`` answers the other question a reader has, which strategy and family to take for all
 horizons: the combination with the smallest mean position over the horizons.
 """
 
@@ -11,13 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from clipfarm_tasks.config import RankMetric, RunConfig
+from clipfarm_tasks.config import RankMetric
 from clipfarm_tasks.evaluation.json_safe import json_safe
-from clipfarm_tasks.evaluation.ranking import METRIC_COLUMNS, PartMetrics, flatten, sort_key
+from clipfarm_tasks.evaluation.ranking import METRIC_COLUMNS, PARTS, PartMetrics, flatten, sort_key
 from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.run_config import RunConfig
 
 OK = "ok"
 MISSING = "missing"
+COMMON = "common_"  # in front of a metric: on the rows that all jobs of the horizon have
+COMMON_COLUMNS = tuple(f"{COMMON}{name}" for name in METRIC_COLUMNS)
+COUNT_COLUMNS = tuple(f"n_{part}" for part in PARTS)
 COLUMNS = (
     "model_family",
     "fusion_strategy",
@@ -26,6 +31,8 @@ COLUMNS = (
     *METRIC_COLUMNS,
     "metrics_key",
     "status",
+    *COUNT_COLUMNS,
+    *COMMON_COLUMNS,
 )
 
 Row = Mapping[str, Any]
@@ -40,7 +47,9 @@ class JobResult:
         horizon: days after publication.
         family: model family.
         metrics_key: S3 key of the job's metrics_summary.json, where it is or would be.
-        metrics: see `metrics_of`; None when the job has no finished snapshot.
+        metrics: see `metrics_of`; None when the job has no finished snapshot; likewise the following.
+        rows: how many rows it was judged on, by part (val, test).
+        common: its metrics on the rows that all jobs of the horizon have.
     """
 
     strategy: Strategy
@@ -48,6 +57,8 @@ class JobResult:
     family: Family
     metrics_key: str
     metrics: PartMetrics | None
+    rows: Mapping[str, int] | None = None
+    common: PartMetrics | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +69,8 @@ class JobResult:
 def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[dict[str, Any]]:
     """One row per requested job, keys `COLUMNS`, JSON-safe.
 
-    Ordered by horizon, then best first by the rank metric; missing jobs, all metrics null, end each horizon.
+    Ordered by horizon, then best first by the rank metric on the common rows; missing jobs, all metrics null, end each
+    horizon.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -69,6 +81,8 @@ def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[
             **json_safe(flatten(job.metrics)),
             "metrics_key": job.metrics_key,
             "status": MISSING if job.metrics is None else OK,
+            **{f"n_{part}": None if job.rows is None else job.rows[part] for part in PARTS},
+            **{f"{COMMON}{name}": value for name, value in json_safe(flatten(job.common)).items()},
         }
         for job in jobs
     ]
@@ -76,14 +90,14 @@ def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[
 
 
 def _order(row: Row, metric: RankMetric) -> tuple[Any, ...]:
-    value = sort_key(row[metric], metric)
+    value = sort_key(row[f"{COMMON}{metric}"], metric)
     return (row["status"] != OK, *value, row["fusion_strategy"], row["model"])
 
 
 def comparison_table(rows: Sequence[Row]) -> pd.DataFrame:
     """metrics_comparison.csv: the rows with columns `COLUMNS`; a null metric is NaN (an empty cell in CSV)."""
     return pd.DataFrame([dict(row) for row in rows], columns=list(COLUMNS)).astype(
-        dict.fromkeys(METRIC_COLUMNS, "float64")
+        dict.fromkeys((*METRIC_COLUMNS, *COMMON_COLUMNS), "float64") | dict.fromkeys(COUNT_COLUMNS, "Int64")
     )
 
 
@@ -118,7 +132,7 @@ def best_by(rows: Sequence[Row], metric: RankMetric) -> dict[str, Any]:
 
 
 def _ranked(rows: Sequence[Row], days: int, metric: RankMetric) -> list[Row]:
-    usable = [row for row in rows if row["target_horizon_days"] == days and row[metric] is not None]
+    usable = [row for row in rows if row["target_horizon_days"] == days and row[f"{COMMON}{metric}"] is not None]
     return sorted(usable, key=lambda row: _order(row, metric))
 
 
@@ -127,13 +141,21 @@ def missing_jobs(jobs: Sequence[JobResult]) -> list[str]:
     return [job.name for job in jobs if job.metrics is None]
 
 
-def comparison_document(config: RunConfig, snapshot_prefix: str, jobs: Sequence[JobResult]) -> dict[str, Any]:
+def comparison_document(
+    config: RunConfig,
+    snapshot_prefix: str,
+    jobs: Sequence[JobResult],
+    common_rows: Mapping[Horizon, Mapping[str, int]],
+    tables: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
     """metrics_comparison.json, JSON-safe.
 
     Args:
         config: the run's resolved config.
         snapshot_prefix: S3 key of the folder that holds the run's snapshots.
         jobs: every requested job.
+        common_rows: rows that all finished jobs of a horizon have, by part (val, test).
+        tables: version and id of each vector table the run has settled, by its name.
 
     Returns:
         ``rows_count`` counts all rows, missing ones included. ``missing_jobs`` are names, ``concat_7d.ridge``.
@@ -149,6 +171,8 @@ def comparison_document(config: RunConfig, snapshot_prefix: str, jobs: Sequence[
         "rows_count": len(rows),
         "missing_jobs_count": len(missing),
         "missing_jobs": missing,
+        "common_rows": {str(int(horizon)): dict(counts) for horizon, counts in common_rows.items()},
+        "tables": {name: dict(tables[name]) for name in sorted(tables)},
         "best_by_rank_metric": best_by(rows, rank_metric),
         "best_by_mae_log": best_by(rows, RankMetric.MAE_LOG),
         "rows": rows,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipfarm_tasks.config import RunConfig
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.run_config import RunConfig
 
 TARGET_TRANSFORM = "log1p(horizon_view_count)"
 ALL_FAMILIES = "all"

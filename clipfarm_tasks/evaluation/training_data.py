@@ -19,6 +19,7 @@ class TrainingData:
         dropped: rows lost, by stage (``metadata``, ``manifest``, ...) and reason.
         assembly: what bringing each vector table up to date cost (objects, bytes, seconds, ...), by table.
         table_versions: version trained on, by vector table (``fused_concat``, ``modalities``).
+        table_ids: id of each vector table.
     """
 
     rows: pd.DataFrame
@@ -27,3 +28,4 @@ class TrainingData:
     dropped: Mapping[str, Mapping[str, int]]
     assembly: Mapping[str, Mapping[str, float]]
     table_versions: Mapping[str, int]
+    table_ids: Mapping[str, str]

@@ -23,6 +23,7 @@ _FIRST = (
     "resolve_run",
     "scan_metadata",
     "filter_metadata",
+    "split_videos",
     "resolve_manifest",
     "reconstruct_fused",
     "reconstruct_modalities",

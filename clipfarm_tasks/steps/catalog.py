@@ -31,6 +31,7 @@ class Takes:
 STEPS: dict[str, Takes] = {
     "scan_metadata": Takes(),
     "filter_metadata": Takes(horizon=True),
+    "split_videos": Takes(horizon=True),
     "resolve_manifest": Takes(strategy=True),
     "reconstruct_fused": Takes(strategy=True),
     "reconstruct_modalities": Takes(),

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import Frozen, RunConfig, RunParams, Settings
+from clipfarm_tasks.config import Frozen, RunParams, Settings
 from clipfarm_tasks.data.fused_schema import FusedSchema
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.run_config import PinnedObject, RunConfig
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.storage.documents import parse_document, read_own
 
@@ -98,9 +99,16 @@ class StepContext:
         pinned = self.config.inputs.schemas.get(strategy)
         if pinned is None:
             return None
-        return parse_document(
-            FusedSchema, self.store.get(pinned.key, pinned.etag, pinned.size), self.store.uri(pinned.key)
-        )
+        return parse_document(FusedSchema, self.input_bytes(pinned), self.store.uri(pinned.key))
+
+    def input_bytes(self, pinned: PinnedObject) -> bytes:
+        """Content of an input object as it was when the run was resolved.
+
+        Raises:
+            ChangedObjectError: the run's copy of it was overwritten.
+        """
+        kept = self.config.kept(pinned)
+        return self.store.get(kept.key, kept.etag, kept.size)
 
     def put_table(self, key: str, table: pa.Table) -> str:
         """Write a table as Parquet; returns its sha256 (hex)."""

@@ -5,7 +5,7 @@ from clipfarm_tasks.contracts import SnapshotRecord
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import snapshot_record
-from clipfarm_tasks.storage.snapshot import read_marker
+from clipfarm_tasks.storage.success_marker import read_marker
 
 
 def finished_job(

@@ -4,14 +4,14 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.steps.context import StepContext
-from clipfarm_tasks.storage.snapshot import Marker, read_marker
+from clipfarm_tasks.storage.success_marker import damaged_files, read_marker
 
 
 def gate(context: StepContext) -> GateRecord:
     """Count the markers, not the tasks' states.
 
     Raises:
-        DataError: a requested snapshot is missing, or a finished one has lost a file; names all of them.
+        DataError: a requested snapshot is missing, or a file of a finished one is lost or altered; names all of them.
     """
     params = context.params
     pairs = [(strategy, horizon) for strategy in params.strategies for horizon in params.horizons]
@@ -33,7 +33,7 @@ def gate(context: StepContext) -> GateRecord:
         if marker is None:
             missing.append(task)
         else:
-            damaged += _damaged(context, prefix, marker)
+            damaged += [context.store.uri(f"{prefix}{name}") for name in damaged_files(context.store, prefix, marker)]
     if missing or damaged:
         raise DataError(
             f"expected {len(wanted)} complete snapshots under "
@@ -42,9 +42,3 @@ def gate(context: StepContext) -> GateRecord:
             + (f"; damaged after they were finished: {', '.join(damaged)}: start a new run" if damaged else "")
         )
     return GateRecord(jobs=len(jobs), leaderboard_key=keys.comparison(context.run_id))
-
-
-def _damaged(context: StepContext, prefix: str, marker: Marker) -> list[str]:
-    """Files that the marker names and that are gone or of another size."""
-    sizes = {info.key.removeprefix(prefix): info.size for info in context.store.list(prefix)}
-    return [context.store.uri(f"{prefix}{name}") for name, file in marker.files.items() if sizes.get(name) != file.size]

@@ -1,11 +1,17 @@
 """Compare all requested jobs, whatever happened upstream; what is missing is marked, not hidden."""
 
+import dataclasses
 import hashlib
 import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import LeaderboardRecord
+from clipfarm_tasks.contracts import LeaderboardRecord, VectorsRecord
 from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.evaluation.common_rows import on_common_rows
 from clipfarm_tasks.evaluation.comparison import (
     JobResult,
     best_by_mae_log_document,
@@ -15,10 +21,11 @@ from clipfarm_tasks.evaluation.comparison import (
     missing_jobs,
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
+from clipfarm_tasks.evaluation.predictions import prediction_columns
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes
-from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of
-from clipfarm_tasks.storage.snapshot import read_marker
+from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of
+from clipfarm_tasks.storage.success_marker import read_marker
 
 log = logging.getLogger(__name__)
 COMPARISON_JSON = "metrics_comparison.json"
@@ -28,14 +35,13 @@ BEST_BY_MAE_LOG = "best_by_mae_log.json"
 
 def leaderboard(context: StepContext) -> LeaderboardRecord:
     """Write comparison/ from the finished snapshots. It is derived from them and rewritten as more of them finish."""
-    jobs = [
-        _result(context, strategy, horizon, family)
-        for strategy in context.params.strategies
-        for horizon in context.params.horizons
-        for family in context.params.models
-    ]
+    jobs: list[JobResult] = []
+    counts: dict[Horizon, Mapping[str, int]] = {}
+    for horizon in context.params.horizons:
+        of_horizon, counts[horizon] = _horizon(context, horizon)
+        jobs += of_horizon
     folder, snapshots = keys.comparison(context.run_id), keys.snapshots_prefix(context.run_id)
-    body = json_bytes(comparison_document(context.config, snapshots, jobs))
+    body = json_bytes(comparison_document(context.config, snapshots, jobs, counts, _tables(context)))
     table = comparison_table(comparison_rows(jobs, context.params.rank_metric))
     context.store.put(f"{folder}{COMPARISON_CSV}", table.to_csv(index=False).encode())
     best = best_by_mae_log_document(context.config, snapshots, jobs)
@@ -47,13 +53,52 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
     )
 
 
-def _result(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> JobResult:
+def _horizon(context: StepContext, horizon: Horizon) -> tuple[list[JobResult], Mapping[str, int]]:
+    """What became of the jobs of a horizon, and how many rows all finished ones were judged on, by part."""
+    read = {
+        (strategy, family): _read(context, strategy, horizon, family)
+        for strategy in context.params.strategies
+        for family in context.params.models
+    }
+    jobs = {pair: result for pair, (result, _) in read.items()}
+    predictions = {jobs[pair].name: frames for pair, (_, frames) in read.items() if frames is not None}
+    columns = {result.name: prediction_columns(result.family)[0] for result in jobs.values()}
+    common = on_common_rows(predictions, columns)
+    return [
+        dataclasses.replace(
+            job,
+            rows={part: len(frame) for part, frame in predictions[job.name].items()},
+            common=common.metrics[job.name],
+        )
+        if job.name in predictions
+        else job
+        for job in jobs.values()
+    ], common.counts
+
+
+def _read(
+    context: StepContext, strategy: Strategy, horizon: Horizon, family: Family
+) -> tuple[JobResult, dict[str, pd.DataFrame] | None]:
+    """A job's metrics and predictions, each file as its ``_SUCCESS`` names it; None without a whole snapshot."""
     prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
-    metrics = None
+    metrics, predictions = None, None
     try:
-        if read_marker(context.store, prefix, context.config.digest) is not None:
-            metrics = metrics_of(metrics_summary_of(context.store, prefix), family, context.store.uri(prefix))
+        marker = read_marker(context.store, prefix, context.config.digest)
+        if marker is not None:
+            summary = metrics_summary_of(context.store, prefix, marker)
+            predictions = predictions_of(context.store, prefix, marker)
+            metrics = metrics_of(summary, family, context.store.uri(prefix))
     except DataError as error:
         # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
         log.warning("%s counts as missing: %s", keys.task_id("train", strategy, horizon, family), error)
-    return JobResult(strategy, horizon, family, f"{prefix}{METRICS_SUMMARY}", metrics)
+        predictions = None
+    return JobResult(strategy, horizon, family, f"{prefix}{METRICS_SUMMARY}", metrics), predictions
+
+
+def _tables(context: StepContext) -> dict[str, dict[str, Any]]:
+    """Version and id of each vector table that the run has settled, by its name."""
+    tasks = [keys.task_id("reconstruct_fused", strategy) for strategy in context.params.strategies]
+    records = [context.standing(VectorsRecord, task) for task in (*tasks, keys.task_id("reconstruct_modalities"))]
+    return {
+        record.table: {"version": record.version, "id": record.table_id} for record in records if record is not None
+    }

@@ -19,7 +19,8 @@ from clipfarm_tasks.steps.snapshot_folder import (
     snapshot_record,
     write_documents,
 )
-from clipfarm_tasks.storage.snapshot import finish, publish, read_marker
+from clipfarm_tasks.storage.snapshot import finish, publish
+from clipfarm_tasks.storage.success_marker import read_marker
 
 
 def publish_snapshot(context: StepContext, strategy: Strategy, horizon: Horizon) -> SnapshotRecord:

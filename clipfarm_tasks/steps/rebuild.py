@@ -23,8 +23,8 @@ from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.snapshot_folder import CONFIG_USED
 from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, training_rows
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.storage.documents import parse_document, read_own
-from clipfarm_tasks.storage.snapshot import read_marker
+from clipfarm_tasks.storage.documents import parse_document
+from clipfarm_tasks.storage.success_marker import read_file, read_marker
 
 log = logging.getLogger(__name__)
 
@@ -148,18 +148,13 @@ def _recorded(context: StepContext, strategy: Strategy, horizon: Horizon, family
     marker = read_marker(context.store, prefix, context.config.digest)
     if marker is None:
         return None
-    entry = marker.files.get(CONFIG_USED)
-
-    def check(body: bytes, where: str) -> DataSha256:
-        if entry is None or not entry.matches(body):
-            raise DataError(f"expected the file its _SUCCESS names, got another, in {where}")
-        digests = parse_document(ConfigUsed, body, where).training_data_sha256
-        if family not in digests:
-            others = ", ".join(digests) or "none"
-            raise DataError(f"expected recorded digests of the training data of {family}, got {others}, in {where}")
-        return digests[family]
-
-    return read_own(context.store, f"{prefix}{CONFIG_USED}", check)
+    where = context.store.uri(f"{prefix}{CONFIG_USED}")
+    body = read_file(context.store, prefix, marker, CONFIG_USED)
+    digests = parse_document(ConfigUsed, body, where).training_data_sha256
+    if family not in digests:
+        others = ", ".join(digests) or "none"
+        raise DataError(f"expected recorded digests of the training data of {family}, got {others}, in {where}")
+    return digests[family]
 
 
 def _create(folder: Path) -> None:

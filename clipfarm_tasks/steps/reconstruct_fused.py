@@ -13,6 +13,7 @@ from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import record_vectors
+from clipfarm_tasks.steps.settled_vectors import settled_vectors
 from clipfarm_tasks.storage import Fetched, ObjectInfo
 from clipfarm_tasks.vectors.listed import Listed
 from clipfarm_tasks.vectors.meter import Meter
@@ -28,9 +29,15 @@ _SHARDS_IN_FLIGHT = 4
 def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord:
     """Verify and merge the new rows of a strategy; returns a table version that holds all its usable rows.
 
+    A version that an earlier attempt has settled stays the run's.
+
     Raises:
         DataError: too many rows are unusable, or none is usable.
     """
+    task = keys.task_id("reconstruct_fused", strategy)
+    settled = settled_vectors(context, task)
+    if settled is not None:
+        return settled
     record = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
     manifest = context.table(record.key, record.sha256, [KEY, "fused_key", "shard_idx", "fused_dim"])
     table = VectorTable(context.store, keys.fused_table(strategy))
@@ -46,7 +53,7 @@ def reconstruct_fused(context: StepContext, strategy: Strategy) -> VectorsRecord
         return listed.missing(context.store, rows["fused_key"], folder)
 
     updated = update_table(table, Source(_wanted(manifest, listed), [], {"vector": width}, fetch, is_gone))
-    return record_vectors(context, table.key, updated, updated.rows.select([KEY]), meter)
+    return context.settle(task, record_vectors(context, table.key, updated, updated.rows.select([KEY]), meter))
 
 
 def _declared_width(context: StepContext, strategy: Strategy, manifest: pa.Table) -> int:

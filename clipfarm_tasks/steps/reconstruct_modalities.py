@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
+from clipfarm_tasks.data.losses import check_text
 from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import record_vectors
+from clipfarm_tasks.steps.settled_vectors import settled_vectors
 from clipfarm_tasks.vectors.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
 from clipfarm_tasks.vectors.listed import Listed
 from clipfarm_tasks.vectors.meter import Meter
@@ -23,15 +25,21 @@ from clipfarm_tasks.vectors.table import KEY, VectorTable
 from clipfarm_tasks.vectors.update import Held, Source, update_table
 
 log = logging.getLogger(__name__)
+_TASK = keys.task_id("reconstruct_modalities")
 
 
 def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     """Verify and merge new and changed modality vectors; returns a table version that holds all usable videos.
 
+    A version that an earlier attempt has settled stays the run's.
+
     Raises:
-        DataError: too many videos are unusable, or none is usable.
+        DataError: too many videos are unusable, or none is usable; or too many text vectors are lost.
         MissingObjectError: no strategy of the run has a resolved manifest.
     """
+    settled = settled_vectors(context, _TASK)
+    if settled is not None:
+        return settled
     table = VectorTable(context.store, keys.modalities_table())
     meter = Meter(context.store)
     declared = _declared_widths(context)
@@ -50,14 +58,24 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     updated = update_table(table, Source(wanted, ["text_present"], widths, fetch, is_gone))
     usable = updated.rows
     without = pc.and_(pc.not_equal(usable[KEY_COLUMNS[Modality.TEXT]], ""), pc.equal(usable["text_present"], 0))
-    return record_vectors(
+    record = record_vectors(
         context,
         table.key,
         updated,
         usable.select([KEY, "text_present"]),
         meter,
+        text_present=int(pc.sum(usable["text_present"]).as_py()),
         text_missing=int(pc.sum(without).as_py()),
     )
+    check_text(
+        record.text_present,
+        record.text_present + record.text_missing,
+        record.rows,
+        context.config.text_present_before,
+        context.params.max_text_loss,
+        table.uri,
+    )
+    return context.settle(_TASK, record)
 
 
 def _latest(context: StepContext) -> pa.Table:

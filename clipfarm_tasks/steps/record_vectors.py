@@ -10,6 +10,7 @@ from clipfarm_tasks.contracts import VectorsRecord
 from clipfarm_tasks.steps.context import StepContext, table_bytes
 from clipfarm_tasks.vectors.meter import Meter
 from clipfarm_tasks.vectors.quarantine import Quarantined, check_fraction, count_by_reason
+from clipfarm_tasks.vectors.table import VectorTable
 from clipfarm_tasks.vectors.update import Updated
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ def record_vectors(
     updated: Updated,
     usable: pa.Table,
     meter: Meter,
+    text_present: int = 0,
     text_missing: int = 0,
 ) -> VectorsRecord:
     """Write what a run may use of a table and what it may not.
@@ -31,6 +33,7 @@ def record_vectors(
         updated: its pinned version.
         usable: one row per usable video.
         meter: what the update cost.
+        text_present: usable videos with a text vector.
         text_missing: usable videos without the text they name.
 
     Raises:
@@ -66,12 +69,14 @@ def record_vectors(
     return VectorsRecord(
         table=table,
         key=key,
+        table_id=VectorTable(context.store, key).id_at(updated.version),
         version=updated.version,
         rows_key=rows_key,
         rows=len(usable),
         sha256=sha256,
         quarantine_key=quarantine_key,
         quarantined=reasons,
+        text_present=text_present,
         text_missing=text_missing,
         throughput=throughput,
     )

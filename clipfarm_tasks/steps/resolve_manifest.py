@@ -14,7 +14,7 @@ def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord
 
     Raises:
         MissingObjectError: the manifest was absent when the run was resolved.
-        ChangedObjectError: upstream overwrote it since.
+        ChangedObjectError: the run's copy of it was overwritten.
         DataError: it breaks a rule, or has no row of the strategy.
     """
     where = context.store.uri(keys.fused_manifest(strategy))
@@ -24,7 +24,7 @@ def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord
             f"expected the fused manifest of strategy {strategy} at {where}, got no object when the run was resolved: "
             "once upstream has written it, start a new run or clear this one from resolve_run"
         )
-    resolved = latest_rows(ManifestFile(context.store.get(pinned.key, pinned.etag, pinned.size), where), strategy)
+    resolved = latest_rows(ManifestFile(context.input_bytes(pinned), where), strategy)
     key = keys.resolved_manifest(context.run_id, strategy)
     return ManifestRecord(
         strategy=strategy,

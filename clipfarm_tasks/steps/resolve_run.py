@@ -10,54 +10,66 @@ from pydantic import BaseModel
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.code_version import code_version
-from clipfarm_tasks.config import PinnedObject, RunConfig, RunInputs, RunParams
+from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.contracts import RunRecord
 from clipfarm_tasks.data.features import check_extra_features
-from clipfarm_tasks.errors import ConfigError, MissingObjectError
+from clipfarm_tasks.errors import ConfigError, MissingObjectError, TransientError
+from clipfarm_tasks.run_config import PinnedObject, RunConfig, RunInputs
+from clipfarm_tasks.steps.complete_runs import text_present_of_newest
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.storage.documents import parse_document, read_own
-from clipfarm_tasks.vectors.table import VectorTable
 
 log = logging.getLogger(__name__)
 _SUFFIX = 8
+_ROUNDS = 5  # tries to copy inputs that upstream overwrites again and again
 
 
 def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_of: str | None = None) -> RunRecord:
     """Create the run's config, or find the one that an earlier attempt created.
 
     The same params, inputs and code give the same digest and reuse the run. Anything else under a taken id becomes a
-    new run, with the digest's head as suffix.
+    new run, with the digest's head as suffix. The input objects are copied into the run's folder, so that nothing
+    changes under the run whatever upstream writes from now on.
 
     Raises:
         ConfigError: a parameter is wrong (all problems in one message), or the bucket cannot be used.
         MissingObjectError: there is no metadata.
+        TransientError: upstream overwrote an input at every try to copy it.
     """
     chosen = RunParams.parse(params)
     check_extra_features(chosen.extra_features)
     store.check_bucket()
-    inputs = _pin_inputs(store, chosen)
     code = code_version()
-    digest = RunConfig.digest_of(chosen, inputs, code)
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    base = keys.safe_run_id(source_run_id)
-    for run_id, supersedes in ((base, None), (f"{base}-{digest[:_SUFFIX]}", base)):
-        config = RunConfig(
-            run_id=run_id,
-            digest=digest,
-            params=chosen,
-            inputs=inputs,
-            code=code,
-            table_versions=_table_versions(store, chosen),
-            resolved_at=now,
-            as_of=as_of or now,
-            source_run_id=source_run_id,
-            supersedes=supersedes,
-        )
-        key = keys.run_config(run_id)
-        if store.create(key, config.model_dump_json(indent=2).encode()) or _standing_digest(store, key) == digest:
-            log.info("resolve_run: %s with digest %s", store.uri(key), digest)
-            return _record(run_id, digest, chosen)
-    raise ConfigError(f"expected run id {base!r} free or of digest {digest}, got another run: choose another id")
+    for _ in range(_ROUNDS):
+        inputs = _pin_inputs(store, chosen)
+        digest = RunConfig.digest_of(chosen, inputs, code)
+        run_id, supersedes, is_new = _free_or_own_id(store, keys.safe_run_id(source_run_id), digest)
+        if is_new:
+            copies = _copies(store, run_id, inputs)
+            if copies is None:
+                continue
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            config = RunConfig(
+                run_id=run_id,
+                digest=digest,
+                params=chosen,
+                inputs=inputs,
+                code=code,
+                copies=copies,
+                text_present_before=text_present_of_newest(store),
+                resolved_at=now,
+                as_of=as_of or now,
+                source_run_id=source_run_id,
+                supersedes=supersedes,
+            )
+            if not store.create(keys.run_config(run_id), config.model_dump_json(indent=2).encode()):
+                continue  # another attempt was faster; the next round finds what it created
+        log.info("resolve_run: %s with digest %s", store.uri(keys.run_config(run_id)), digest)
+        return _record(run_id, digest, chosen)
+    raise TransientError(
+        f"expected the inputs of run {source_run_id!r} to stand still while they are copied, got them overwritten "
+        f"{_ROUNDS} times, in {store.uri(keys.METADATA_CSV)} or a manifest"
+    )
 
 
 class _Standing(BaseModel):
@@ -66,9 +78,16 @@ class _Standing(BaseModel):
     digest: str
 
 
-def _standing_digest(store: Store, key: str) -> str:
-    """Digest of the run that has this id; also of one that another release of the code resolved."""
-    return read_own(store, key, partial(parse_document, _Standing)).digest
+def _free_or_own_id(store: Store, base: str, digest: str) -> tuple[str, str | None, bool]:
+    """The id of the run, the id that it supersedes, and whether its config has still to be created."""
+    for run_id, supersedes in ((base, None), (f"{base}-{digest[:_SUFFIX]}", base)):
+        try:
+            standing = read_own(store, keys.run_config(run_id), partial(parse_document, _Standing)).digest
+        except MissingObjectError:
+            return run_id, supersedes, True
+        if standing == digest:
+            return run_id, supersedes, False
+    raise ConfigError(f"expected run id {base!r} free or of digest {digest}, got another run: choose another id")
 
 
 def _record(run_id: str, digest: str, params: RunParams) -> RunRecord:
@@ -98,7 +117,20 @@ def _pin(store: Store, key: str) -> PinnedObject | None:
     return None if info is None else PinnedObject(key=key, etag=info.etag, size=info.size)
 
 
-def _table_versions(store: Store, params: RunParams) -> dict[str, int]:
-    tables = [keys.fused_table(strategy) for strategy in params.strategies] + [keys.modalities_table()]
-    found = {key: VectorTable(store, key).version() for key in tables}
-    return {key: version for key, version in found.items() if version is not None}
+def _copies(store: Store, run_id: str, inputs: RunInputs) -> dict[str, PinnedObject] | None:
+    """Copy every input object within the bucket; None if one was overwritten or removed meanwhile."""
+    copies = {}
+    for original in (inputs.metadata, *inputs.manifests.values(), *inputs.schemas.values()):
+        if original is None:
+            continue
+        target = keys.run_input(run_id, original.key, original.etag)
+        try:
+            store.copy(original.key, target, original.size)
+        except MissingObjectError:
+            return None
+        # The copy is of the pinned version if the original still is: it was made in between.
+        copy = _pin(store, target)
+        if copy is None or copy.size != original.size or _pin(store, original.key) != original:
+            return None
+        copies[original.key] = copy
+    return copies

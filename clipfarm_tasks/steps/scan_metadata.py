@@ -14,12 +14,13 @@ def scan_metadata(context: StepContext) -> ScanRecord:
 
     Raises:
         DataError: the CSV breaks a rule.
-        ChangedObjectError: upstream overwrote the CSV after the run was resolved.
+        ChangedObjectError: the run's copy of the CSV was overwritten.
     """
     pinned = context.config.inputs.metadata
     with tempfile.TemporaryDirectory(prefix="clipfarm-") as folder:
         local = Path(folder) / "metadata.csv"
-        context.store.download(pinned.key, local, pinned.etag, pinned.size)
+        kept = context.config.kept(pinned)
+        context.store.download(kept.key, local, kept.etag, kept.size)
         files = {horizon: Path(folder) / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
         with local.open("rb") as source:
             facts = write_horizons(source, context.store.uri(pinned.key), files, context.params.extra_features)

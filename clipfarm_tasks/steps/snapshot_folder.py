@@ -1,7 +1,7 @@
 """A snapshot as a local folder: write its documents, read them back, fetch it from the bucket, tell its record."""
 
+import io
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from clipfarm_tasks.evaluation.reports import Documents
 from clipfarm_tasks.families import Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.storage.documents import read_own
-from clipfarm_tasks.storage.snapshot import FileEntry, Marker
+from clipfarm_tasks.storage.success_marker import Marker, read_file
 
 CONFIG_USED = "config_used.json"
 DATA_SUMMARY = "data_summary.json"
@@ -62,43 +61,39 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
     """
     for key, fetched in store.get_many(f"{prefix}{name}" for name in marker.files):
         name = key.removeprefix(prefix)
-        check = partial(_named, marker.files[name])
         if fetched is None:
             raise DataError(f"expected the file its _SUCCESS names, got none, in {store.uri(key)}")
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = marker.files[name].matches(fetched.body)
-        path.write_bytes(fetched.body if whole else read_own(store, key, check))
+        path.write_bytes(fetched.body if whole else read_file(store, prefix, marker, name))
 
 
-def _named(entry: FileEntry, body: bytes, where: str) -> bytes:
-    if not entry.matches(body):
-        raise DataError(f"expected the file its _SUCCESS names, got another, in {where}")
-    return body
-
-
-def metrics_summary_of(store: Store, prefix: str) -> dict[str, Any]:
+def metrics_summary_of(store: Store, prefix: str, marker: Marker) -> dict[str, Any]:
     """metrics_summary.json of a finished snapshot.
 
     Raises:
-        DataError: it is lost, or is no JSON object any more.
+        DataError: it is lost, or is not the one that the marker names.
     """
-    return read_own(store, f"{prefix}{METRICS_SUMMARY}", _metrics)
-
-
-def _metrics(body: bytes, where: str) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except ValueError as error:
-        raise DataError(f"expected the metrics of a snapshot, got {error}, in {where}") from error
-    if not isinstance(document, dict):
-        raise DataError(f"expected the metrics of a snapshot, got {type(document).__name__}, in {where}")
+    document: dict[str, Any] = json.loads(read_file(store, prefix, marker, METRICS_SUMMARY))
     return document
+
+
+def predictions_of(store: Store, prefix: str, marker: Marker) -> dict[str, pd.DataFrame]:
+    """predictions/<part>.parquet of a finished snapshot, by part (val, test).
+
+    Raises:
+        DataError: a file is lost, or is not the one that the marker names.
+    """
+    return {
+        part: pd.read_parquet(io.BytesIO(read_file(store, prefix, marker, f"predictions/{part}.parquet")))
+        for part in PARTS
+    }
 
 
 def snapshot_record(context: StepContext, prefix: str, marker: Marker, *, reused: bool) -> SnapshotRecord:
     """What a finished snapshot tells the next task."""
-    summary = metrics_summary_of(context.store, prefix)
+    summary = metrics_summary_of(context.store, prefix, marker)
     part, metric = str(summary["rank_metric"]).split("_", 1)
     best = summary["best_model"]
     return SnapshotRecord(

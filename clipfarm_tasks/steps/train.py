@@ -22,7 +22,8 @@ from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
 from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, feature_lists, training_rows
-from clipfarm_tasks.storage.snapshot import finish, publish, read_marker
+from clipfarm_tasks.storage.snapshot import finish, publish
+from clipfarm_tasks.storage.success_marker import read_marker
 
 _FIT = "fit.json"
 _PREDICTED = "predicted.npz"

@@ -1,6 +1,7 @@
 """Assemble what the training jobs of a pair learn from: labels, features, vectors of its rows, at pinned versions."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,7 +97,7 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     inputs = ModelInputs(
         metadata=_features(context, labels, ids, columns),
         text_present=rows["text_present"].to_numpy(dtype=np.float32),
-        **_vectors(context, strategy, families, ids, split.tables),
+        **_vectors(context, strategy, families, ids, split),
     )
     data = TrainingData(
         rows=rows,
@@ -105,6 +106,7 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
         dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
         assembly=split.assembly,
         table_versions=split.tables,
+        table_ids=split.table_ids,
     )
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data)
 
@@ -149,15 +151,18 @@ def _vectors(
     strategy: Strategy,
     families: tuple[Family, ...],
     ids: NDArray[np.object_],
-    versions: dict[str, int],
+    split: SplitRecord,
 ) -> dict[str, F32]:
     allocate = MemoryOrDisk(context.settings.train_memory_mib)
+
+    def read(key: str, columns: Sequence[str]) -> dict[str, F32]:
+        name = keys.table_name(key)
+        table = VectorTable(context.store, key)
+        return table.read(columns, ids, split.tables[name], allocate, split.table_ids.get(name))
+
     found: dict[str, F32] = {}
     if any(PRESETS[family].sees_fused for family in families):
-        table = VectorTable(context.store, keys.fused_table(strategy))
-        version = versions[keys.table_name(table.key)]
-        found[_FUSED] = table.read(["vector"], ids, version, allocate)["vector"]
+        found[_FUSED] = read(keys.fused_table(strategy), ["vector"])["vector"]
     if any(PRESETS[family].sees_modalities for family in families):
-        table = VectorTable(context.store, keys.modalities_table())
-        found |= table.read(_MODALITIES, ids, versions[keys.table_name(table.key)], allocate)
+        found |= read(keys.modalities_table(), _MODALITIES)
     return found

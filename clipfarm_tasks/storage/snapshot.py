@@ -6,64 +6,16 @@
    ``_SUCCESS``. All copy the same bytes, so doing it twice changes nothing, and a crash at any point is continued.
 """
 
-import hashlib
-import json
 import logging
 import uuid
-from functools import partial
 from pathlib import Path
 
-from pydantic import Field
-
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.storage.documents import parse_document, read_own
+from clipfarm_tasks.storage.success_marker import FileEntry, Marker, damaged_files, read_marker, read_record
 
 log = logging.getLogger(__name__)
-
-
-class FileEntry(Frozen):
-    """One file of a snapshot."""
-
-    size: int = Field(description="Bytes")
-    sha256: str = Field(description="Digest, hex")
-
-    @classmethod
-    def of(cls, body: bytes) -> "FileEntry":
-        """The entry of this content."""
-        return cls(size=len(body), sha256=hashlib.sha256(body).hexdigest())
-
-    def matches(self, body: bytes) -> bool:
-        """Whether this is the content."""
-        return self == FileEntry.of(body)
-
-
-class Marker(Frozen):
-    """Content of ``_SUCCESS`` and of the commit record."""
-
-    digest: str = Field(description="Config digest of the run, sha256 hex")
-    attempt: str = Field(description="Attempt whose files these are")
-    files: dict[str, FileEntry] = Field(description="Every file by its path in the folder")
-
-    def body(self) -> bytes:
-        """Canonical JSON."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=1).encode()
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the marker itself, hex."""
-        return hashlib.sha256(self.body()).hexdigest()
-
-
-def read_marker(store: Store, prefix: str, digest: str) -> Marker | None:
-    """The marker of a finished snapshot, or None while there is none.
-
-    Raises:
-        DataError: the snapshot was made by a run of another config digest.
-    """
-    return _read(store, f"{prefix}{keys.SUCCESS}", digest)
 
 
 def finish(store: Store, run_id: str, prefix: str, digest: str) -> Marker | None:
@@ -72,7 +24,7 @@ def finish(store: Store, run_id: str, prefix: str, digest: str) -> Marker | None
     if marker is not None:
         _clean(store, run_id, prefix)  # whoever finished it may have been killed before this
         return marker
-    committed = _read(store, keys.commit(prefix, run_id), digest)
+    committed = read_record(store, keys.commit(prefix, run_id), digest)
     if committed is None:
         return None
     log.info("snapshot %s: finishing attempt %s", store.uri(prefix), committed.attempt)
@@ -98,21 +50,8 @@ def publish(store: Store, run_id: str, prefix: str, digest: str, folder: Path) -
     marker = Marker(digest=digest, attempt=attempt, files=files)
     key = keys.commit(prefix, run_id)
     if not store.create(key, marker.body()):
-        marker = _read(store, key, digest) or marker
+        marker = read_record(store, key, digest) or marker
     return _roll_forward(store, run_id, prefix, marker)
-
-
-def _read(store: Store, key: str, digest: str) -> Marker | None:
-    try:
-        marker = read_own(store, key, partial(parse_document, Marker))
-    except MissingObjectError:
-        return None
-    if marker.digest != digest:
-        raise DataError(
-            f"expected config digest {digest}, got {marker.digest}, in {store.uri(key)}: "
-            "a finished snapshot is never overwritten; use another run id"
-        )
-    return marker
 
 
 def _roll_forward(store: Store, run_id: str, prefix: str, marker: Marker) -> Marker:
@@ -122,7 +61,7 @@ def _roll_forward(store: Store, run_id: str, prefix: str, marker: Marker) -> Mar
             store.copy(f"{staged}{name}", f"{prefix}{name}")
         except MissingObjectError as error:
             # Staged files go only after the marker is there: somebody else finished meanwhile, or the marker was lost.
-            if read_marker(store, prefix, marker.digest) is not None or _all_there(store, prefix, marker):
+            if read_marker(store, prefix, marker.digest) is not None or not damaged_files(store, prefix, marker):
                 break
             raise DataError(
                 f"expected the staged files of attempt {marker.attempt}, got none at {store.uri(staged + name)}: they "
@@ -131,14 +70,6 @@ def _roll_forward(store: Store, run_id: str, prefix: str, marker: Marker) -> Mar
     store.create(f"{prefix}{keys.SUCCESS}", marker.body())
     _clean(store, run_id, prefix)
     return marker
-
-
-def _all_there(store: Store, prefix: str, marker: Marker) -> bool:
-    """Whether every file is in its final place with the content the marker names."""
-    found = store.get_many(f"{prefix}{name}" for name in marker.files)
-    return all(
-        fetched is not None and marker.files[key.removeprefix(prefix)].matches(fetched.body) for key, fetched in found
-    )
 
 
 def _clean(store: Store, run_id: str, prefix: str) -> None:

@@ -34,6 +34,7 @@ _T = TypeVar("_T")
 _PART = 16 * 1024 * 1024  # bytes of an upload's part; a file of at most one is uploaded in one request
 _MOST_PARTS = 10_000  # S3's limit
 _PARTS_IN_FLIGHT = 4
+_COPIED_AT_ONCE = 5 * 1024**3  # S3's limit of CopyObject, in bytes
 _OBJECT_OVERHEAD = 1024  # bytes a body costs beside its own, so that many empty ones are bounded too
 
 
@@ -225,9 +226,20 @@ class Store:
         for listing in in_parallel(self.list, prefixes, self.settings.concurrency, self._retries.interrupted):
             yield from listing
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy an object within the bucket, on the server."""
-        self._call(source, lambda: obstore.copy(self._s3, source, target))
+    def copy(self, source: str, target: str, size: int = 0) -> None:
+        """Copy an object within the bucket: on the server, or through this machine if ``size`` (bytes) is beyond 5 GiB.
+
+        Raises:
+            MissingObjectError: there is no such object.
+        """
+
+        def copy() -> None:
+            if size <= _COPIED_AT_ONCE:
+                obstore.copy(self._s3, source, target)
+            else:
+                obstore.put(self._s3, target, iter(obstore.get(self._s3, source)))
+
+        self._call(source, copy)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects, 1,000 to a request; one that does not exist is fine."""

@@ -3,8 +3,12 @@
 A commit is atomic: a reader sees the version before or after it. Two writers at once are settled by optimistic commits,
 which are repeated on conflict. Rows are keyed by ``video_id``: the key is declared in the schema, because Lance settles
 two inserts of the same new row only then, and otherwise keeps both.
+
+A table has an id of its own: versions count from 1 again in a table that was lost and made anew, and version 3 of that
+one is not version 3 of the other.
 """
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
@@ -24,6 +28,7 @@ KEY = "video_id"
 _CONFLICT_RETRIES = 20
 _MERGED_AT_ONCE_BYTES = 64 * 2**20
 _DROPPED_AT_ONCE = 10_000
+_ID = b"clipfarm_table_id"  # in the metadata of the schema, which every later commit carries on
 _PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}
 # Texts of Lance 14: of two that create, the loser looks for the version before the first.
 _CONFLICTS = ("already exists", "ommit conflict", "Incompatible transaction", "WriteContention", "_versions/0.manifest")
@@ -73,6 +78,14 @@ class VectorTable:
         dataset = self.open(None)
         return None if dataset is None else int(dataset.version)
 
+    def id_at(self, version: int) -> str:
+        """Id of the table that has this version; empty for a table of a release that gave none.
+
+        Raises:
+            DataError: there is no such version.
+        """
+        return _id_of(self._existing(version).schema)
+
     def widths(self, version: int | None = None) -> dict[str, int]:
         """Width of each vector column at a version (default: newest); empty while the table does not exist."""
         dataset = self.open(version)
@@ -117,11 +130,12 @@ class VectorTable:
         dataset = self.open(None)
         reader = _keyed(rows.to_reader())
         if dataset is None:
-            return self._create(reader)
+            return self._create(_with_id(reader, uuid.uuid4().hex))
         if not dataset.schema.equals(reader.schema):
             options = self._store.lance_options()
+            renewed = _with_id(reader, _id_of(dataset.schema))
             return self._version_of(
-                lambda: lance.write_dataset(reader, self.uri, mode="overwrite", storage_options=options)
+                lambda: lance.write_dataset(renewed, self.uri, mode="overwrite", storage_options=options)
             )
         for part in _parts(reader):
             builder = dataset.merge_insert(KEY).when_matched_update_all().when_not_matched_insert_all()
@@ -138,7 +152,12 @@ class VectorTable:
         return int(dataset.version)
 
     def read(
-        self, columns: Sequence[str], video_ids: NDArray[np.object_], version: int, allocate: Allocate = in_memory
+        self,
+        columns: Sequence[str],
+        video_ids: NDArray[np.object_],
+        version: int,
+        allocate: Allocate = in_memory,
+        table_id: str | None = None,
     ) -> dict[str, F32]:
         """Vectors of the given videos at a version: by column, (N, D) float32 in the order of ``video_ids``.
 
@@ -147,13 +166,14 @@ class VectorTable:
             video_ids: (N,) text, each once.
             version: table version.
             allocate: where the arrays live; they are filled in place.
+            table_id: id that the table must have; None: any.
 
         Raises:
-            DataError: the table or a video is not there at this version.
+            DataError: the table or a video is not there at this version, or it is another table.
         """
-        dataset = self.open(version)
-        if dataset is None:
-            raise DataError(f"expected vector table {self.uri} at version {version}, got none")
+        dataset = self._existing(version)
+        if table_id is not None:
+            self._require_id(dataset, table_id)
         arrays, filled = self.guard(lambda: read_vectors(dataset, KEY, columns, video_ids, allocate))
         if not filled.all():
             absent = video_ids[~filled]
@@ -162,6 +182,27 @@ class VectorTable:
                 f"{absent[0]} and {len(absent) - 1} more are missing"
             )
         return arrays
+
+    def require(self, version: int, table_id: str) -> None:
+        """Make sure that a version can still be read, and is of the table it was pinned of.
+
+        Raises:
+            DataError: there is no such version, or the table was lost and made anew.
+        """
+        self._require_id(self._existing(version), table_id)
+
+    def _existing(self, version: int) -> lance.LanceDataset:
+        dataset = self.open(version)
+        if dataset is None:
+            raise DataError(f"expected vector table {self.uri} at version {version}, got none: start a new run")
+        return dataset
+
+    def _require_id(self, dataset: lance.LanceDataset, table_id: str) -> None:
+        if _id_of(dataset.schema) != table_id:
+            raise DataError(
+                f"expected the vector table with id {table_id or '(none)'}, got {_id_of(dataset.schema) or '(none)'}, "
+                f"in {self.uri}: the table that this run pinned was lost and made anew; start a new run"
+            )
 
     def _create(self, rows: pa.RecordBatchReader) -> int:
         """Write the first version, or fail with a conflict: `lance.write_dataset` would overwrite a faster writer's."""
@@ -212,6 +253,14 @@ class VectorTable:
 def _keyed(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
     key = rows.schema.field(KEY).with_nullable(nullable=False).with_metadata(_PRIMARY_KEY)
     return rows.cast(rows.schema.set(rows.schema.get_field_index(KEY), key))
+
+
+def _id_of(schema: pa.Schema) -> str:
+    return str((schema.metadata or {}).get(_ID, b""), "utf-8")
+
+
+def _with_id(rows: pa.RecordBatchReader, table_id: str) -> pa.RecordBatchReader:
+    return rows.cast(rows.schema.with_metadata({_ID: table_id}))
 
 
 def _parts(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.config import RunParams
 
 pytestmark = pytest.mark.integration
 
@@ -22,7 +23,10 @@ def freshness(command, bucket):
 def complete(store):
     """A complete run, resolved 20 h ago."""
     resolved = (datetime.now(UTC) - timedelta(hours=20)).isoformat()
-    store.put(keys.run_config("nightly"), json.dumps({"resolved_at": resolved}).encode())
+    store.put(
+        keys.run_config("nightly"),
+        json.dumps({"resolved_at": resolved, "params": RunParams().model_dump(mode="json")}).encode(),
+    )
     store.put(keys.run_record("nightly", "gate"), b"{}")
 
 
@@ -45,7 +49,9 @@ def test_exits_2_when_it_is_stale_and_the_option_goes_before_the_variable(freshn
 def test_exits_2_when_there_is_no_complete_run(freshness):
     none = freshness()
     assert none.returncode == 2
-    assert none.stderr.startswith("DataError: expected a complete run, got none, in s3://")
+    assert none.stderr.startswith(
+        "DataError: expected a complete run of all strategies, horizons and models, got none, in"
+    )
 
 
 def test_a_wrong_limit_is_refused_wherever_it_stands(freshness):

@@ -15,17 +15,18 @@ def row(family, days, value, **other):
         "model_family": family,
         "fusion_strategy": "concat",
         "target_horizon_days": days,
-        **dict.fromkeys(METRICS, value),
+        **dict.fromkeys(METRICS, -1.0),
+        **{f"common_{name}": value for name in METRICS},
         **other,
     }
 
 
 def rendered(rank_metric="val_rmse_log"):
-    rows = [row("gbdt", 7, 0.5, val_mae_raw=12345.6), row("gated_fusion_mlp", 7, 0.75), row("ridge", 30, None)]
+    rows = [row("gbdt", 7, 0.5, common_val_mae_raw=12345.6), row("gated_fusion_mlp", 7, 0.75), row("ridge", 30, None)]
     output = io.StringIO()
-    table = leaderboard_table(
-        {"run_id": "r1", "rank_metric": rank_metric, "rows_count": 3, "missing_jobs_count": 1, "rows": rows}
-    )
+    common_rows = {"7": {"val": 15, "test": 14}, "30": {"val": 0, "test": 0}}
+    counts = {"rows_count": 3, "missing_jobs_count": 1, "common_rows": common_rows}
+    table = leaderboard_table({"run_id": "r1", "rank_metric": rank_metric, "rows": rows} | counts)
     Console(file=output, width=80).print(table)
     return output.getvalue()
 
@@ -40,6 +41,10 @@ def test_every_job_is_a_whole_line_in_the_order_of_the_file():
 def test_the_title_counts_finished_and_missing_jobs():
     assert "Run r1" in rendered()
     assert "2 jobs finished, 1 missing" in rendered()
+
+
+def test_the_caption_counts_the_videos_it_is_about():
+    assert "7 days 15 val, 14 test; 30 days 0 val, 0 test" in " ".join(rendered().split())
 
 
 def test_the_metric_that_ranks_is_the_first_one():

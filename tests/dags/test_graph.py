@@ -14,13 +14,14 @@ def expected_edges():
     edges = {("resolve_run", "scan_metadata")}
     for days in DAYS:
         edges.add(("scan_metadata", f"filter_metadata_{days}"))
+        edges.add((f"filter_metadata_{days}", f"split_videos_{days}"))
     for strategy in STRATEGIES:
         edges.add(("resolve_run", f"resolve_manifest_{strategy}"))
         edges.add((f"resolve_manifest_{strategy}", f"reconstruct_fused_{strategy}"))
         edges.add((f"resolve_manifest_{strategy}", "reconstruct_modalities"))
         for days in DAYS:
             pair = f"{strategy}_{days}"
-            edges.add((f"filter_metadata_{days}", f"{pair}.build_split"))
+            edges.add((f"split_videos_{days}", f"{pair}.build_split"))
             edges.add((f"reconstruct_fused_{strategy}", f"{pair}.build_split"))
             edges.add(("reconstruct_modalities", f"{pair}.build_split"))
             for family in FAMILIES:
@@ -38,9 +39,9 @@ def test_edges_are_exactly_those(dag):
     assert edges == expected_edges()
 
 
-def test_50_tasks_with_readable_ids(dag):
+def test_52_tasks_with_readable_ids(dag):
     assert set(dag.task_ids) == {task for edge in expected_edges() for task in edge}
-    assert len(dag.task_ids) == 50
+    assert len(dag.task_ids) == 52
 
 
 def test_a_failed_gate_fails_the_run(dag):
@@ -85,7 +86,7 @@ def test_each_box_does_what_its_id_says(dag):
         assert not task.op_kwargs
         assert {type(part) for part in task.op_args} <= {str, int, type(None)}  # nothing that serialises as an object
         checked += 1
-    assert checked == 48
+    assert checked == 50
 
 
 def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
@@ -100,7 +101,7 @@ def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
         given = [word for option, value in options.items() if value is not None for word in (option, str(value))]
         assert command.split() == [name, *given]
         checked += 1
-    assert checked == 48
+    assert checked == 50
 
 
 def test_every_pair_and_family_is_trained_once(dag):

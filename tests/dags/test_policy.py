@@ -6,7 +6,7 @@ import sys
 import tomllib
 
 PARSE_SAFE = {"config", "contracts", "deployment", "errors", "families", "graph", "keys"}  # modules, or rooms
-ALLOWED_IN_DAGS = {"airflow", "clipfarm_alerts", "clipfarm_tasks", "datetime", "typing"}
+ALLOWED_IN_DAGS = {"airflow", "clipfarm_alerts", "clipfarm_tasks", "contextlib", "datetime", "typing"}
 
 
 def imports(nodes):

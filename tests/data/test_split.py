@@ -1,12 +1,15 @@
 """Which part each row belongs to."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from clipfarm_tasks.config import SplitStrategy
+from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.data.split import split_at_random, split_chronologically, split_rows
 from clipfarm_tasks.errors import ConfigError, DataError
+from clipfarm_tasks.families import Horizon
 
 RATIOS = (0.70, 0.15, 0.15)
 WHERE = "concat_7d"
@@ -16,24 +19,59 @@ def counts(parts):
     return [int((parts == part).sum()) for part in ("train", "val", "test")]
 
 
-def test_random_split_follows_numpys_shuffle():
-    n, order = 101, np.arange(101)
-    np.random.default_rng(42).shuffle(order)
-    parts = split_at_random(n, RATIOS, 42, WHERE)
-    assert set(np.flatnonzero(parts == "train")) == set(order[:70])
-    assert set(np.flatnonzero(parts == "val")) == set(order[70:85])
-    assert set(np.flatnonzero(parts == "test")) == set(order[85:])
+def videos(n, prefix="v"):
+    return np.array([f"{prefix}{number:05d}" for number in range(n)], dtype=object)
+
+
+def test_random_split_is_the_order_of_the_hashes():
+    ids = videos(101)
+    order = sorted(ids, key=lambda name: hashlib.blake2b(f"42:{name}".encode(), digest_size=8).hexdigest())
+    parts = split_at_random(ids, RATIOS, 42, WHERE)
+    assert set(ids[parts == "train"]) == set(order[:70])
+    assert set(ids[parts == "val"]) == set(order[70:85])
+    assert set(ids[parts == "test"]) == set(order[85:])
+
+
+def test_random_split_looks_random():
+    parts = split_at_random(videos(4000), RATIOS, 1, WHERE)
+    for half in (parts[:2000], parts[2000:]):
+        np.testing.assert_allclose(np.array(counts(half)) / 2000, RATIOS, atol=0.03)
+
+
+def test_a_video_less_moves_at_most_one_row_over_each_border():
+    ids = videos(2000)
+    whole = dict(zip(ids, split_at_random(ids, RATIOS, 42, WHERE), strict=True))
+    for gone in (0, 700, 1400, 1999):
+        left = np.delete(ids, gone)
+        parts = dict(zip(left, split_at_random(left, RATIOS, 42, WHERE), strict=True))
+        assert sum(parts[name] != whole[name] for name in left) <= 2
+
+
+def test_growth_moves_only_rows_at_the_borders():
+    ids = videos(2000)
+    before = split_at_random(ids, RATIOS, 42, WHERE)
+    after = split_at_random(np.concatenate([ids, videos(200, "new")]), RATIOS, 42, WHERE)[:2000]
+    assert (before != after).mean() < 0.03
+    assert set(before[before == "test"]) | set(after[before == "test"]) <= {"test", "val"}  # none went to train
+
+
+def test_order_of_the_rows_means_nothing():
+    ids = videos(300)
+    shuffled = np.random.default_rng(0).permutation(300)
+    parts = split_at_random(ids, RATIOS, 7, WHERE)
+    assert (split_at_random(ids[shuffled], RATIOS, 7, WHERE) == parts[shuffled]).all()
 
 
 def test_same_seed_same_split_other_seed_other_split():
-    assert (split_at_random(50, RATIOS, 1, WHERE) == split_at_random(50, RATIOS, 1, WHERE)).all()
-    assert (split_at_random(50, RATIOS, 1, WHERE) != split_at_random(50, RATIOS, 2, WHERE)).any()
+    ids = videos(50)
+    assert (split_at_random(ids, RATIOS, 1, WHERE) == split_at_random(ids, RATIOS, 1, WHERE)).all()
+    assert (split_at_random(ids, RATIOS, 1, WHERE) != split_at_random(ids, RATIOS, 2, WHERE)).any()
 
 
 @pytest.mark.parametrize("ratios", [RATIOS, (0.98, 0.01, 0.01), (0.01, 0.98, 0.01), (0.01, 0.01, 0.98)])
 @pytest.mark.parametrize("n", [12, 13, 20, 1000])
 def test_every_part_has_a_row_and_every_row_a_part(n, ratios):
-    sizes = counts(split_at_random(n, ratios, 0, WHERE))
+    sizes = counts(split_at_random(videos(n), ratios, 0, WHERE))
     assert min(sizes) >= 1
     assert sum(sizes) == n
 
@@ -43,7 +81,7 @@ def test_chronological_split_tests_on_the_newest():
     shuffled = np.random.default_rng(7).permutation(n)
     ids = np.array([f"v{i:02d}" for i in range(n)], dtype=object)
     times = np.array([f"2026-01-01T00:{minute:02d}:00+00:00" for minute in shuffled], dtype=object)
-    parts = split_chronologically(times, ids, RATIOS, WHERE)
+    parts = split_chronologically(times, ids, RATIOS, WHERE, 0)
     assert shuffled[parts == "train"].max() < shuffled[parts == "val"].min()
     assert shuffled[parts == "val"].max() < shuffled[parts == "test"].min()
     assert counts(parts) == [28, 6, 6]
@@ -54,31 +92,58 @@ def test_chronological_split_reads_offsets_and_orders_ties_by_id():
         ["2026-01-02T00:00:00+14:00", "2026-01-01T11:00:00Z", *["2026-01-01T12:00:00Z"] * 10], dtype=object
     )
     ids = np.array([f"v{i:02d}" for i in range(12)], dtype=object)  # v00 is 10:00 UTC
-    parts = split_chronologically(times, ids, (0.1, 0.1, 0.8), WHERE)
+    parts = split_chronologically(times, ids, (0.1, 0.1, 0.8), WHERE, 0)
     assert parts.tolist() == ["train", "val", *["test"] * 10]
-    ties = split_chronologically(times[::-1], ids[::-1], (0.5, 0.25, 0.25), WHERE)
+    ties = split_chronologically(times[::-1], ids[::-1], (0.5, 0.25, 0.25), WHERE, 0)
     assert ties[::-1].tolist() == ["train"] * 6 + ["val"] * 3 + ["test"] * 3
 
 
-def test_a_missing_time_is_older_than_any_time():
-    times = np.array([*["2026-01-01"] * 11, None], dtype=object)
-    ids = np.array([f"v{i:02d}" for i in range(12)], dtype=object)
-    assert split_chronologically(times, ids, (0.1, 0.1, 0.8), WHERE)[11] == "train"
+def test_a_row_without_a_time_is_in_no_part():
+    times = np.array([*["2026-01-01"] * 12, None, "soon"], dtype=object)
+    parts = split_chronologically(times, videos(14), RATIOS, WHERE, 0)
+    assert parts[12:].tolist() == ["no_capture_time"] * 2
+    assert sum(counts(parts)) == 12
+
+
+def test_no_time_at_all_is_no_chronological_split():
+    with pytest.raises(DataError, match="at least 12 rows to split, got 0, in concat_7d: rows with a readable capt"):
+        split_chronologically(np.full(40, None), videos(40), RATIOS, WHERE, 0)
+
+
+@pytest.mark.parametrize("embargo", [0, 7, 30])
+def test_every_train_label_was_known_when_the_first_test_video_was_published(embargo):
+    start = np.datetime64("2026-01-01T00:00:00")
+    captured = start + np.arange(400) * np.timedelta64(6, "h")
+    parts = split_chronologically(captured.astype(str).astype(object), videos(400), RATIOS, WHERE, embargo)
+    published = captured - np.timedelta64(embargo, "D")
+    assert captured[parts == "train"].max() <= published[parts == "test"].min()
+    # No row more than that is left out, and val and test lose none.
+    assert (parts == "embargo").sum() == max(0, embargo * 4 - 60 - 1)
+    assert counts(parts)[1:] == [60, 60]
+
+
+def test_captures_within_a_shorter_time_than_the_embargo_are_refused():
+    with pytest.raises(DataError, match=r"7 days .* before the first test row, got none to train, in conc"):
+        split_chronologically(np.full(40, "2026-01-01", dtype=object), videos(40), RATIOS, WHERE, 7)
 
 
 @pytest.mark.parametrize("dtype", [object, "str"])
 def test_dispatch_by_strategy(dtype):
-    ids = [f"v{i:02d}" for i in range(20)]
-    frame = pd.DataFrame({"video_id": ids, "captured_at": ["2026-01-01", None, *["2026-02-01"] * 18]}).astype(dtype)
-    random = split_rows(frame, SplitStrategy.RANDOM, RATIOS, 3, WHERE)
-    assert (random == split_at_random(20, RATIOS, 3, WHERE)).all()
-    chronological = split_rows(frame, SplitStrategy.CHRONOLOGICAL, RATIOS, 3, WHERE)
-    assert chronological.tolist() == ["train"] * 14 + ["val"] * 3 + ["test"] * 3
+    times = [f"2026-{1 + number // 20:02d}-{1 + number % 20:02d}" for number in range(60)]
+    frame = pd.DataFrame({"video_id": videos(60), "captured_at": times}).astype(dtype)
+    random = split_rows(frame, RunParams(seed=3), Horizon.D7, WHERE)
+    assert (random == split_at_random(videos(60), RATIOS, 3, WHERE)).all()
+    parts = {
+        days: split_rows(frame, RunParams(split_strategy="chronological", embargo_days=days), Horizon.D7, WHERE)
+        for days in (None, 7, 20)
+    }
+    assert (parts[None] == parts[7]).all()  # the horizon
+    assert (parts[20] == "embargo").sum() > (parts[7] == "embargo").sum()
 
 
 def test_too_few_rows():
     with pytest.raises(DataError, match="expected at least 12 rows to split, got 11, in concat_7d"):
-        split_at_random(11, RATIOS, 0, WHERE)
+        split_at_random(videos(11), RATIOS, 0, WHERE)
 
 
 @pytest.mark.parametrize("ratios", [(0.7, 0.2, 0.2), (0.5, 0.2, 0.2), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1)])
@@ -86,4 +151,4 @@ def test_bad_ratios(ratios):
     with pytest.raises(
         ConfigError, match=r"expected positive train_ratio \+ val_ratio \+ test_ratio = 1, got .*in concat"
     ):
-        split_at_random(100, ratios, 0, WHERE)
+        split_at_random(videos(100), ratios, 0, WHERE)

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInputs, RunParams
+from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.data.features import FeatureSpec, UnknownColumn
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.evaluation.training_data import TrainingData
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
+from clipfarm_tasks.run_config import CodeVersion, PinnedObject, RunConfig, RunInputs
 
 VERSIONS = {"python": "3.11.9", "numpy": "2.4", "pandas": "3.1", "scikit_learn": "1.9", "torch": "2.9+cpu"}
 
@@ -27,7 +28,6 @@ def _config(**params) -> RunConfig:
             schemas=dict.fromkeys(Strategy),
         ),
         code=CodeVersion(package="0.1.0", git_sha="abc", source_sha256="abc"),
-        table_versions={},
         resolved_at="2026-03-05T00:00:00+00:00",
         as_of="2026-03-05T00:00:00+00:00",
         source_run_id="manual",
@@ -80,6 +80,7 @@ def data() -> TrainingData:
         dropped={"metadata": {"no_label": 3, "superseded": 2}, "join": {}},
         assembly={"modalities": {"objects": 120, "seconds": 0.5}},
         table_versions={"modalities": 4, "fused_concat": 9},
+        table_ids={"modalities": "m", "fused_concat": "f"},
     )
 
 
@@ -96,7 +97,7 @@ def make_job(pair, data):
             rows = data.rows[data.rows["split"] == part].sample(frac=1, random_state=len(family))
             predicted = rows["target_log"] + noise * rng.standard_normal(len(rows))
             parts[part] = predictions_frame(rows, {family: predicted.to_numpy(dtype=np.float32)})
-        sha256 = {"features": f"of {family}", "target": "t"}
+        sha256 = {"features": f"sees {PRESETS[family].sees_fused}", "target": "t"}
         job = Scope(scope.config, scope.strategy, scope.horizon, family)
         return job_documents(job, data, {"of": str(family)}, device, sha256, parts, versions or VERSIONS)
 

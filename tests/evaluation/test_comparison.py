@@ -19,14 +19,25 @@ from clipfarm_tasks.families import Family, Horizon, Strategy
 METRICS = ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
 COLUMNS = [
     "model_family", "fusion_strategy", "target_horizon_days", "model",
-    *(f"{part}_{metric}" for part in ("val", "test") for metric in METRICS), "metrics_key", "status",
+    *(f"{part}_{metric}" for part in ("val", "test") for metric in METRICS), "metrics_key", "status", "n_val", "n_test",
+    *(f"common_{part}_{metric}" for part in ("val", "test") for metric in METRICS),
 ]  # fmt: skip
+COUNTS = {Horizon.D7: {"val": 30, "test": 20}}
+TABLES = {"modalities": {"version": 3, "id": "m"}}
 
 
 def job(strategy: str, days: int, family: str, value: float | None, **val: float | None) -> JobResult:
     part = dict.fromkeys(METRICS, value)
     metrics = None if value is None else {"val": {**part, **val}, "test": dict.fromkeys(METRICS, 100 - value)}
-    return JobResult(Strategy(strategy), Horizon(days), Family(family), f"{strategy}/{days}/{family}.json", metrics)
+    key = f"{strategy}/{days}/{family}.json"
+    rows = None if value is None else {"val": 30, "test": 20}
+    # Its own metrics are better than those on the common rows, in the other order: only these decide.
+    own = (
+        None
+        if metrics is None
+        else {part: dict.fromkeys(METRICS, -values["rmse_log"]) for part, values in metrics.items()}
+    )
+    return JobResult(Strategy(strategy), Horizon(days), Family(family), key, own, rows, metrics)
 
 
 @pytest.fixture
@@ -68,7 +79,7 @@ def test_a_missing_job_is_listed_with_null_metrics_and_where_they_would_be(jobs)
         row for row in comparison_rows(jobs, RankMetric.RMSE_LOG) if row["metrics_key"] == "sum_pool/7/ridge.json"
     )
     assert list(row) == COLUMNS
-    assert {row[name] for name in COLUMNS[4:14]} == {None}
+    assert {row[name] for name in COLUMNS if name.startswith(("val_", "test_", "common_", "n_"))} == {None}
 
 
 def test_table_has_the_contract_columns_and_empty_cells(jobs):
@@ -120,7 +131,7 @@ def test_a_finished_job_with_an_undefined_metric_still_comes_before_a_missing_on
 
 
 def test_document_counts_and_fields(jobs, make_config):
-    document = comparison_document(make_config(models=["ridge", "gbdt"]), "snapshots/run_id=r1/", jobs)
+    document = comparison_document(make_config(models=["ridge", "gbdt"]), "snapshots/run_id=r1/", jobs, COUNTS, TABLES)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert (document["generated_at"], document["run_id"]) == ("2026-03-05T00:00:00+00:00", "r1")
     assert document["snapshot_prefix"] == "snapshots/run_id=r1/"
@@ -130,10 +141,12 @@ def test_document_counts_and_fields(jobs, make_config):
     assert document["best_by_rank_metric"]["7"]["model"] == "gbdt"
     assert names([document["best_by_mae_log"]["7"]]) == [(7, "sum_pool", "gbdt")]
     assert len(document["rows"]) == 8
+    assert document["common_rows"] == {"7": {"val": 30, "test": 20}}
+    assert document["tables"] == {"modalities": {"version": 3, "id": "m"}}
 
 
 def test_best_document_agrees_with_the_comparison_whatever_the_rank_metric(jobs, make_config):
     config = make_config(rank_metric="val_r2_log")
     best = best_by_mae_log_document(config, "p/", jobs)
-    assert best["best_by_mae_log"] == comparison_document(config, "p/", jobs)["best_by_mae_log"]
+    assert best["best_by_mae_log"] == comparison_document(config, "p/", jobs, COUNTS, TABLES)["best_by_mae_log"]
     assert best["metric"] == "val_mae_log"

@@ -6,7 +6,7 @@ import pytest
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.config_used import config_used, merge_config_used
 from clipfarm_tasks.evaluation.scope import Scope
-from clipfarm_tasks.families import Family
+from clipfarm_tasks.families import PRESETS, Family
 
 FIELDS = [
     "generated_at", "run_id", "git_sha", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
@@ -21,7 +21,7 @@ VERSIONS = {"python": "3.11", "torch": "2.9+cpu"}
 def make(pair, data):
     def make(family: str, device: str = "cpu", versions=VERSIONS, scope: Scope | None = None, data=data):
         job = replace(scope or pair, family=Family(family))
-        sha256 = {"features": f"of {family}", "target": "t"}
+        sha256 = {"features": f"sees {PRESETS[Family(family)].sees_fused}", "target": "t"}
         return config_used(job, data, {"alpha": len(family)}, device, sha256, versions)
 
     return make
@@ -36,9 +36,10 @@ def test_contract_fields_inputs_and_valid_json(make):
     assert document["inputs"]["fused_schema"] is None
     assert document["fused_manifest_s3_key"] == "fused/concat.parquet"
     assert document["table_versions"] == {"fused_concat": 9, "modalities": 4}
+    assert document["table_ids"] == {"fused_concat": "f", "modalities": "m"}
     assert document["config_digest"] == "d" * 64
     assert document["hyperparams"] == {"ridge": {"alpha": 5}}
-    assert document["training_data_sha256"] == {"ridge": {"features": "of ridge", "target": "t"}}
+    assert document["training_data_sha256"] == {"ridge": {"features": "sees True", "target": "t"}}
 
 
 def test_a_run_without_the_strategys_manifest_is_refused(pair, data):
@@ -54,8 +55,8 @@ def test_merging_keeps_what_is_shared_and_keys_the_rest_by_family(make, pair):
     assert (merged["model_family"], merged["trained_models"]) == ("all", ["concat_mlp", "gbdt"])
     assert merged["hyperparams"] == {"concat_mlp": {"alpha": 10}, "gbdt": {"alpha": 4}}
     assert merged["training_data_sha256"] == {
-        "concat_mlp": {"features": "of concat_mlp", "target": "t"},
-        "gbdt": {"features": "of gbdt", "target": "t"},
+        "concat_mlp": {"features": "sees True", "target": "t"},
+        "gbdt": {"features": "sees True", "target": "t"},
     }
     assert (merged["device"], merged["devices"]) == ("cuda", {"concat_mlp": "cuda", "gbdt": "cpu"})
     assert merged["versions"] == {"python": "3.11", "torch": "2.9+cpu, 2.9+cu128"}

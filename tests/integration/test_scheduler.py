@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import RunConfig, RunParams, Settings
+from clipfarm_tasks.config import RunParams, Settings
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.graph import tasks_of
+from clipfarm_tasks.run_config import RunConfig
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from clipfarm_tasks.stack.errors import StackError
 from tests.eventually import PATIENCE_S
@@ -134,7 +135,7 @@ def test_the_run_succeeds_and_does_what_it_was_asked(scheduled, full):
     assert scheduled.report(full)["state"] == "success"
     asked = {task.id for task in tasks_of(RunParams.parse(FULL))} | {"resolve_run"}
     states = scheduled.states(full)
-    assert len(states) == 50
+    assert len(states) == 52
     assert {task for task, state in states.items() if state == "success"} == asked
     assert {state for task, state in states.items() if task not in asked} == {"skipped"}
 

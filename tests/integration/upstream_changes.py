@@ -20,6 +20,7 @@ STRATEGY = Strategy.MAX_POOL
 MANIFEST = keys.fused_manifest(STRATEGY)
 WIDTH = 8
 TABLES = {f"fused_{STRATEGY}": keys.fused_table(STRATEGY), "modalities": keys.modalities_table()}
+RECONSTRUCT = (keys.task_id("reconstruct_fused", STRATEGY), keys.task_id("reconstruct_modalities"))
 
 
 @dataclass
@@ -143,15 +144,15 @@ def reconstruct_modalities(store, settings, run_id):
 
 
 def reconstruct(store, settings, run_id):
-    """Both steps; returns their records by table."""
+    """Both steps, as in a run that has settled no version yet; returns their records by table."""
+    store.delete([keys.run_record(run_id, task) for task in RECONSTRUCT])
     records = [reconstruct_fused(store, settings, run_id), reconstruct_modalities(store, settings, run_id)]
     return {record.table: record for record in records}
 
 
 def recorded(store, run_id):
     """The records that a run has of both steps, by table."""
-    tasks = (keys.task_id("reconstruct_fused", STRATEGY), "reconstruct_modalities")
-    there = [key for key in (keys.run_record(run_id, task) for task in tasks) if store.head(key) is not None]
+    there = [key for key in (keys.run_record(run_id, task) for task in RECONSTRUCT) if store.head(key) is not None]
     records = [VectorsRecord.model_validate_json(store.get(key)) for key in there]
     return {record.table: record for record in records}
 

@@ -148,6 +148,7 @@ class Run:
         self.step("scan_metadata")
         for horizon in self.record.horizons:
             self.step("filter_metadata", horizon=horizon)
+            self.step("split_videos", horizon=horizon)
         for strategy in self.record.strategies:
             self.step("resolve_manifest", strategy)
         fused = {strategy: self.step("reconstruct_fused", strategy) for strategy in self.record.strategies}

@@ -1,10 +1,13 @@
+import hashlib
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import ConfigError, DataError, MissingObjectError
-from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.families import Horizon, Modality, Strategy
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 
@@ -26,6 +29,7 @@ def test_manifest_holds_the_rows_of_all_three_sides(upstream, run):
     assert record.dropped == {
         "fused_concat": {"index_out_of_range": 1},
         "modalities": {"missing_object": 1},
+        "split": {},
         "join": {"no_metadata": 1, "no_fused_vector": 1, "no_modality_vectors": 1},
     }
     views = upstream.metadata.set_index(["horizon_days", "video_id"])["horizon_view_count"][7][frame["video_id"]]
@@ -35,42 +39,52 @@ def test_manifest_holds_the_rows_of_all_three_sides(upstream, run):
     assert frame["text_present"].tolist() == [int(present[name]) for name in frame["video_id"]]
 
 
-def test_parts_are_those_of_a_seeded_shuffle(upstream, run):
-    record = split(upstream, run, seed=5)
-    frame = run.frame(record.key)
-    order = np.random.default_rng(5).permutation(24)
-    expected = np.full(24, "test", dtype=object)
-    expected[order[:16]], expected[order[16:19]] = "train", "val"  # 70 % and 15 % of 24, whole rows
-    assert frame["split"].tolist() == expected.tolist()
+def test_parts_are_those_of_the_horizons_split_for_every_strategy(upstream, run):
+    """One vector less in one strategy deals nothing anew."""
+    upstream.manifests[Strategy.SUM_POOL].loc[20, "shard_idx"] = 99
+    upstream.upload()
+    run.resolve(strategies=list(Strategy), seed=5, max_quarantined_fraction=0.1)
+    records = run.splits()
+    videos = run.frame(keys.video_split(run.id, Horizon.D7)).set_index("video_id")["split"]
+    for (strategy, _), record in records.items():
+        parts = run.frame(record.key).set_index("video_id")["split"]
+        assert len(parts) == (23 if strategy is Strategy.SUM_POOL else 24)
+        assert parts.to_dict() == videos[parts.index].to_dict()
+    record = records[PAIR]
     assert (record.n_train, record.n_val, record.n_test) == (16, 3, 5)
 
 
-def test_repeated_split_keeps_rows_and_versions_although_the_tables_moved_on(upstream, run, store):
+def test_repeated_split_keeps_rows_and_versions_although_upstream_moved_on(upstream, run, store):
     """Jobs may have trained on them: with other versions the jobs that are left would never make a pair."""
     first = split(upstream, run)
     upstream.npy[upstream.key(Modality.AUDIO, 3)] = np.ones(3, "f4")
     upstream.upload()
-    assert run.step("reconstruct_modalities").version > first.tables["modalities"]
+    assert run.step("reconstruct_modalities").version == first.tables["modalities"]
     assert run.step("build_split", *PAIR) == first
 
 
-def test_pair_is_published_although_the_modalities_were_redone_between_two_jobs(upstream, run):
-    """A strategy that comes back while another one is half trained."""
-    upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].head(20)
+def test_too_many_lost_videos_are_refused_with_their_counts(upstream, run):
+    upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].head(19)
+    with pytest.raises(
+        DataError,
+        match=r"expected at most max_lost_fraction = 0.2 of the labelled videos lost, got 5 of 24 "
+        r"\(no_fused_vector 5\), in concat, horizon 7 days, run run-1",
+    ):
+        split(upstream, run)
+    assert split(upstream, run, run_id="run-2", max_lost_fraction=0.3).n_train < 16
+
+
+def test_a_pair_that_has_lost_a_whole_part_is_refused(upstream, run):
     upstream.upload()
-    run.resolve(strategies=["concat", "max_pool"], models=["ridge", "gated_fusion_mlp"])
-    run.step("scan_metadata")
-    run.step("filter_metadata", horizon=Horizon.D7)
-    run.step("resolve_manifest", Strategy.CONCAT)
-    run.step("reconstruct_fused", Strategy.CONCAT)
-    run.step("reconstruct_modalities")
-    run.step("build_split", *PAIR)
-    run.step("train", *PAIR, Family.RIDGE)
-    run.step("resolve_manifest", Strategy.MAX_POOL)
-    assert run.step("reconstruct_modalities").rows == 24
-    run.step("build_split", *PAIR)
-    run.step("train", *PAIR, Family.GATED_FUSION_MLP)
-    assert run.step("publish_snapshot", *PAIR).model == "all"
+    run.resolve()
+    run.vectors()
+    parts = run.frame(keys.video_split(run.id, Horizon.D7)).set_index("video_id")["split"]
+    left = [row for row, name in enumerate(upstream.ids) if parts[name] != "val"]
+    upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].iloc[left]
+    with pytest.raises(
+        DataError, match=r"expected rows in every part, got train 16, val 0, test 5, in concat, horizon 7"
+    ):
+        split(upstream, run, run_id="run-2")
 
 
 def test_same_seed_same_bytes_and_other_seed_other_split(upstream, run):
@@ -84,10 +98,13 @@ def test_same_seed_same_bytes_and_other_seed_other_split(upstream, run):
 def test_chronological_split_tests_on_the_newest(upstream, run):
     days = np.random.default_rng(2).permutation(24) + 1
     upstream.metadata["captured_at"] = [f"2026-01-{day:02d}T00:00:00Z" for day in [*days, *days]]
-    frame = run.frame(split(upstream, run, split_strategy="chronological").key)
+    record = split(upstream, run, split_strategy="chronological")
+    frame = run.frame(record.key)
     day = frame["video_id"].map(dict(zip(upstream.ids, days, strict=True)))
     assert day[frame["split"] == "train"].max() < day[frame["split"] == "val"].min()
     assert day[frame["split"] == "val"].max() < day[frame["split"] == "test"].min()
+    assert day[frame["split"] == "train"].max() <= day[frame["split"] == "test"].min() - 7
+    assert record.dropped["split"] == {"embargo": 24 - len(frame)}
 
 
 def test_cost_of_both_tables_is_kept(upstream, run):
@@ -102,7 +119,7 @@ def test_cost_of_both_tables_is_kept(upstream, run):
 
 def test_fewer_than_twelve_rows(upstream, run):
     upstream.metadata = upstream.metadata[upstream.metadata["video_id"].isin(upstream.ids[:11])]
-    with pytest.raises(DataError, match="at least 12 rows to split, got 11, in concat, horizon 7 days, run run-1"):
+    with pytest.raises(DataError, match="at least 12 rows to split, got 11, in horizon 7 days, run run-1"):
         split(upstream, run)
 
 
@@ -137,7 +154,7 @@ def test_order_of_upstream_rows_does_not_matter(upstream, run):
 def test_needs_the_tasks_before_it(upstream, run):
     upstream.upload()
     run.resolve()
-    with pytest.raises(MissingObjectError, match="expected filter_metadata_7d to have finished, got no record at"):
+    with pytest.raises(MissingObjectError, match="expected split_videos_7d to have finished, got no record at"):
         run.step("build_split", *PAIR)
 
 
@@ -145,7 +162,7 @@ def test_working_set_that_was_tampered_with_is_noticed(upstream, run, store):
     upstream.upload()
     run.resolve()
     run.vectors()
-    store.put(keys.filtered_metadata(run.id, Horizon.D7), pd.DataFrame({"video_id": ["a"]}).to_parquet())
+    store.put(keys.video_split(run.id, Horizon.D7), pd.DataFrame({"video_id": ["a"]}).to_parquet())
     with pytest.raises(DataError, match=r"expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}, in s3://.*horizon=7.parquet"):
         run.step("build_split", *PAIR)
 
@@ -165,10 +182,12 @@ def test_split_that_was_lost_or_altered_is_written_again(upstream, run, store, l
 def test_lost_split_that_cannot_be_made_again_is_told(upstream, run, store):
     first = split(upstream, run)
     store.delete([first.key])
-    del upstream.npy[upstream.key(Modality.AUDIO, 3)]
-    store.delete([upstream.key(Modality.AUDIO, 3)])
-    run.step("reconstruct_modalities")
-    with pytest.raises(DataError, match="got it lost, and the vector tables have moved on since: start a new run"):
+    task = keys.run_record(run.id, "split_videos_7d")
+    videos = json.loads(store.get(task))
+    body = run.frame(videos["key"]).head(20).to_parquet(index=False)
+    store.put(videos["key"], body)
+    store.put(task, json.dumps(videos | {"sha256": hashlib.sha256(body).hexdigest()}).encode())
+    with pytest.raises(DataError, match="got it lost, and what it was made of has changed since: start a new run"):
         run.step("build_split", *PAIR)
 
 

@@ -1,21 +1,27 @@
 """The newest complete run, its age, and what passes for neither."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.errors import ConfigError, DataError
 from clipfarm_tasks.steps.check_freshness import check_freshness
+from clipfarm_tasks.steps.complete_runs import complete_runs
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
-def leave(store, run_id, hours, *, task="gate", config=None):
-    """A run as the records tell of it, resolved that many hours ago."""
+ALL = RunParams().model_dump(mode="json")
+
+
+def leave(store, run_id, hours, *, task="gate", config=None, **asked):
+    """A run as the records tell of it, resolved that many hours ago; it asked for everything but what is given."""
     when = (NOW - timedelta(hours=hours)).isoformat()
     as_of = (NOW - timedelta(hours=1000 - hours)).isoformat()  # the other way round: it decides nothing
-    content = f'{{"resolved_at": "{when}", "as_of": "{as_of}"}}' if config is None else config
+    content = json.dumps({"resolved_at": when, "as_of": as_of, "params": ALL | asked}) if config is None else config
     store.put(keys.run_config(run_id), content.encode())
     store.put(keys.run_record(run_id, task), b"{}")
 
@@ -49,7 +55,10 @@ def test_clearing_the_gate_of_an_old_run_makes_nothing_fresh(store):
 
 
 def test_an_empty_bucket_is_stale(store):
-    with pytest.raises(DataError, match=r"expected a complete run, got none, in s3://.*/clipfarm/runs/"):
+    with pytest.raises(
+        DataError,
+        match=r"expected a complete run of all strategies, horizons and models, got none, in s3://.*/clipfarm/runs/",
+    ):
         check_freshness(store, 36, NOW)
 
 
@@ -70,6 +79,28 @@ def test_a_run_whose_config_is_gone_is_not_counted(store):
         check_freshness(store, 36, NOW)
 
 
+@pytest.mark.parametrize("asked", [{"strategies": ["concat"]}, {"horizons": [7]}, {"models": ["ridge", "gbdt"]}])
+def test_a_run_that_asked_for_less_does_not_make_missing_nights_fresh(store, asked):
+    leave(store, "by-hand", 1, **asked)
+    with pytest.raises(DataError, match="of all strategies, horizons and models, got none, .*1 complete runs asked"):
+        check_freshness(store, 36, NOW)
+    leave(store, "nightly", 40)
+    with pytest.raises(DataError, match="got nightly as the newest, resolved 40.0 h ago"):
+        check_freshness(store, 36, NOW)
+
+
+def test_a_run_of_the_future_is_an_error_that_names_the_clock(store):
+    leave(store, "nightly", 2)
+    leave(store, "ahead", -24)
+    with pytest.raises(
+        DataError, match=r"got ahead as the newest, resolved at 2026-03-11T12:00:00\+00:00, which is 24"
+    ):
+        check_freshness(store, 36, NOW)
+    store.delete([keys.run_record("ahead", "gate")])
+    leave(store, "now", -0.05)  # clocks of two machines are never quite the same
+    assert check_freshness(store, 36, NOW).age_hours == 0
+
+
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), float("inf")])
 def test_a_limit_that_means_nothing_is_refused(store, limit):
     with pytest.raises(ConfigError, match=f"expected a limit of more than 0 hours, got {limit}"):
@@ -78,6 +109,11 @@ def test_a_limit_that_means_nothing_is_refused(store, limit):
 
 def test_a_real_run_is_as_old_as_its_config_says(finished):
     resolved = datetime.fromisoformat(finished.context.config.resolved_at)
-    record = check_freshness(finished.store, 5, resolved + timedelta(hours=3))
-    assert (record.run_id, record.age_hours) == (finished.id, 3)
-    assert 0 <= check_freshness(finished.store, 1).age_hours < 1  # by the clock
+    (run,) = complete_runs(finished.store)
+    assert (run.run_id, run.resolved_at) == (finished.id, resolved)
+    assert not run.is_whole  # two strategies of three
+
+
+def test_the_clock_is_asked_when_no_time_is_given(store):
+    leave(store, "r", (NOW - datetime.now(UTC)).total_seconds() / 3600)
+    assert 0 <= check_freshness(store, 1).age_hours < 1

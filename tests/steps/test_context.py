@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import CodeVersion, PinnedObject, RunConfig, RunInputs, RunParams
+from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import ChangedObjectError, DataError, MissingObjectError, TransientError
 from clipfarm_tasks.families import Modality, Strategy
+from clipfarm_tasks.run_config import CodeVersion, PinnedObject, RunConfig, RunInputs
 from clipfarm_tasks.steps.context import StepContext, json_bytes, load_config, parquet_bytes, table_bytes
 from clipfarm_tasks.storage import open_store
 from tests.faulty_s3 import FaultyS3, always, first, reading, shorten
@@ -39,7 +40,6 @@ def context(store):
             schemas={**dict.fromkeys(Strategy), Strategy.CONCAT: schema},
         ),
         code=CodeVersion(package="0", git_sha="unknown", source_sha256="unknown"),
-        table_versions={},
         resolved_at="2026-01-01T00:00:00+00:00",
         as_of="2026-01-01T00:00:00+00:00",
         source_run_id="run-1",

@@ -60,6 +60,17 @@ def test_truncated_file_is_noticed(whole, store):
         whole.step("gate")
 
 
+@pytest.mark.parametrize("name", ["metrics_summary.json", "models/gbdt.joblib"])
+def test_file_of_the_same_size_and_another_content_is_noticed(whole, store, name):
+    key = keys.job_snapshot(whole.id, Family.GBDT, *PAIR) + name
+    body = store.get(key)
+    store.put(key, bytes([body[0] ^ 1]) + body[1:])
+    with pytest.raises(
+        DataError, match=f"damaged after they were finished: s3://.*model=gbdt.*{name}: start a new run"
+    ):
+        whole.step("gate")
+
+
 def test_snapshot_of_another_config_is_refused(whole, store):
     key = keys.job_snapshot(whole.id, Family.GBDT, *PAIR) + keys.SUCCESS
     digest = whole.record.digest

@@ -1,6 +1,9 @@
 import csv
 import io
 import json
+import re
+
+import numpy as np
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.families import Family, Horizon, Strategy
@@ -9,10 +12,11 @@ METRICS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
 COLUMNS = [
     "model_family", "fusion_strategy", "target_horizon_days", "model",
     *(f"val_{name}" for name in METRICS), *(f"test_{name}" for name in METRICS), "metrics_key", "status",
+    "n_val", "n_test", *(f"common_{part}_{name}" for part in ("val", "test") for name in METRICS),
 ]  # fmt: skip
 DOCUMENT = {
     "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
-    "missing_jobs", "best_by_rank_metric", "best_by_mae_log", "rows",
+    "missing_jobs", "common_rows", "tables", "best_by_rank_metric", "best_by_mae_log", "rows",
 }  # fmt: skip
 
 
@@ -64,6 +68,7 @@ def test_missing_jobs_are_marked_and_finished_ones_kept(upstream, run):
     run.resolve(strategies=["concat", "max_pool"])
     run.step("scan_metadata")
     run.step("filter_metadata", horizon=Horizon.D7)
+    run.step("split_videos", horizon=Horizon.D7)
     for name in ("resolve_manifest", "reconstruct_fused"):
         run.step(name, Strategy.CONCAT)
     run.step("reconstruct_modalities")
@@ -81,6 +86,45 @@ def test_missing_jobs_are_marked_and_finished_ones_kept(upstream, run):
     assert document["missing_jobs"] == ["max_pool_7d.ridge"]
     rows = list(csv.DictReader(io.StringIO(comparison(run)["metrics_comparison.csv"].decode())))
     assert rows[1]["val_rmse_log"] == ""
+
+
+def test_strategies_are_judged_on_the_videos_that_all_of_them_have(upstream, run):
+    upstream.upload()
+    run.resolve(run_id="before")
+    run.vectors()
+    parts = run.frame(keys.video_split(run.id, Horizon.D7)).set_index("video_id")["split"]
+    lost = next(row for row, name in enumerate(upstream.ids) if parts[name] == "test")
+    upstream.manifests[Strategy.MAX_POOL].loc[lost, "shard_idx"] = 99
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"], models=["ridge", "gbdt"])
+    run.jobs()
+    run.step("leaderboard")
+    document = json.loads(comparison(run)["metrics_comparison.json"])
+    assert document["common_rows"] == {"7": {"val": 3, "test": 4}}
+    assert {(row["fusion_strategy"], row["n_val"], row["n_test"]) for row in document["rows"]} == {
+        ("concat", 3, 5),
+        ("max_pool", 3, 4),
+    }
+    row = next(row for row in document["rows"] if (row["fusion_strategy"], row["model"]) == ("concat", "ridge"))
+    prefix = keys.job_snapshot(run.id, Family.RIDGE, Strategy.CONCAT, Horizon.D7)
+    test = run.frame(f"{prefix}predictions/test.parquet").query("video_id != @upstream.ids[@lost]")
+    error = (test["pred_ridge_log"] - test["y_true_log"]).to_numpy()
+    np.testing.assert_allclose(row["common_test_rmse_log"], np.sqrt(np.mean(error**2)))
+    assert row["common_test_rmse_log"] != row["test_rmse_log"]
+    settled = {record.table: {"version": record.version, "id": record.table_id} for record in run.vectors()[0].values()}
+    assert document["tables"].items() >= settled.items()
+    assert all(table["id"] for table in document["tables"].values())
+
+
+def test_metrics_that_are_not_those_of_the_snapshot_count_as_missing(upstream, run, store, caplog):
+    upstream.upload()
+    run.resolve(models=["ridge", "gbdt"])
+    run.jobs()
+    key = keys.job_snapshot(run.id, Family.GBDT, Strategy.CONCAT, Horizon.D7) + "metrics_summary.json"
+    body = store.get(key)
+    store.put(key, re.sub(rb'(_log": )(\d)', rb"\g<1>0", body))  # same size, better metrics
+    assert run.step("leaderboard").missing == ("concat_7d.gbdt",)
+    assert "expected the file its _SUCCESS names, got another, in" in caplog.text
 
 
 def test_nothing_finished_is_a_leaderboard_too(upstream, run):

@@ -18,7 +18,7 @@ from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.context import parquet_bytes
 from clipfarm_tasks.steps.rebuild import Rebuilt, Verdict, rebuild
-from clipfarm_tasks.storage.snapshot import FileEntry
+from clipfarm_tasks.storage.success_marker import FileEntry
 from clipfarm_tasks.vectors.maintenance import maintain_table
 from clipfarm_tasks.vectors.pinned_versions import pinned_versions
 from clipfarm_tasks.vectors.table import VectorTable

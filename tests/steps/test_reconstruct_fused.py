@@ -1,4 +1,5 @@
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -10,13 +11,14 @@ from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vectors.table import VectorTable
 
 CONCAT = Strategy.CONCAT
+NUMBERS = itertools.count(1)
 FIRST, SECOND = (keys.fused_shard(CONCAT, date, 0) for date in ("2026-03-01", "2026-03-02"))
 
 
 def reconstruct(upstream, run, **params):
-    """Upload, then run up to and including reconstruct_fused."""
+    """Upload, then a run of its own up to and including reconstruct_fused: a run settles its version once."""
     upstream.upload()
-    run.resolve(**params)
+    run.resolve(**{"run_id": f"run-{next(NUMBERS)}"} | params)
     run.step("resolve_manifest", CONCAT)
     return run.step("reconstruct_fused", CONCAT)
 
@@ -198,6 +200,42 @@ def test_nothing_changed_nothing_fetched(upstream, run):
     assert second.version == first.version
 
 
+def test_a_run_keeps_the_version_it_has_settled(upstream, run, store):
+    """A night that is cleared after upstream has computed all vectors anew: half of it must not train on others."""
+    first = reconstruct(upstream, run)
+    for shard in upstream.shards.values():
+        shard["vectors"] = shard["vectors"] + 1
+    upstream.upload()
+    assert run.step("reconstruct_fused", CONCAT) == first
+    np.testing.assert_array_equal(read(store, first, upstream.ids), upstream.fused[CONCAT])
+    following = reconstruct(upstream, run)
+    assert following.version > first.version
+    assert following.table_id == first.table_id
+
+
+def test_a_settled_version_of_a_table_that_was_lost_and_made_anew_is_refused(upstream, run, store):
+    first = reconstruct(upstream, run)
+    settled = run.record
+    store.delete([info.key for info in store.list(first.key + "/")])
+    with pytest.raises(DataError, match=r"expected vector table s3://.*fused_concat.lance at version 1, got none"):
+        run.step("reconstruct_fused", CONCAT)
+    remade = reconstruct(upstream, run)
+    assert (remade.version, remade.rows) == (first.version, first.rows)
+    assert remade.table_id != first.table_id
+    run.record = settled
+    with pytest.raises(
+        DataError, match=f"table with id {first.table_id}, got {remade.table_id}, in s3://.*made anew; st"
+    ):
+        run.step("reconstruct_fused", CONCAT)
+
+
+def test_settled_rows_that_were_altered_are_told(upstream, run, store):
+    first = reconstruct(upstream, run)
+    store.put(first.rows_key, b"other")
+    with pytest.raises(DataError, match="expected the usable videos that run .* has settled, got them lost or altered"):
+        run.step("reconstruct_fused", CONCAT)
+
+
 def test_only_shards_of_new_rows_are_fetched(upstream, run, store):
     everything = upstream.manifests[CONCAT]
     upstream.manifests[CONCAT] = everything.head(12)
@@ -205,7 +243,6 @@ def test_only_shards_of_new_rows_are_fetched(upstream, run, store):
     assert (first.rows, first.throughput.objects) == (12, 1)
     upstream.manifests[CONCAT] = everything
     second = reconstruct(upstream, run)
-    assert run.id != "run-1"
     assert (second.rows, second.throughput.objects, second.throughput.cached) == (24, 1, 12)
     np.testing.assert_array_equal(read(store, second, upstream.ids), upstream.fused[CONCAT])
 

@@ -1,4 +1,5 @@
 import io
+import itertools
 import threading
 
 import numpy as np
@@ -7,18 +8,20 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Modality, Strategy
+from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vectors import fetch_modalities
 from clipfarm_tasks.vectors.table import VectorTable
 
 VIDEO, AUDIO, TEXT = Modality
+NUMBERS = itertools.count(1)
 WITH_TEXT = 1  # a row of `upstream` that has text; every sixth, row 0 first, has none
 
 
 def reconstruct(upstream, run, **params):
-    """Upload, then run up to and including reconstruct_modalities."""
+    """Upload, then a run of its own up to and including reconstruct_modalities: a run settles its version once."""
     upstream.upload()
-    run.resolve(**params)
+    run.resolve(**{"run_id": f"run-{next(NUMBERS)}"} | params)
     for strategy in run.record.strategies:
         run.step("resolve_manifest", strategy)
     return run.step("reconstruct_modalities")
@@ -231,9 +234,27 @@ def test_no_usable_video_at_all(upstream, run):
         reconstruct(upstream, run, max_quarantined_fraction=1.0)
 
 
+def test_all_text_that_the_manifests_name_being_gone_is_refused(upstream, run, store):
+    upstream.npy = {key: value for key, value in upstream.npy.items() if "/text/" not in key}
+    with pytest.raises(
+        DataError, match=r"max_text_loss = 0.2 of the text .* got 20 of 20 missing, in s3://.*modalities"
+    ):
+        reconstruct(upstream, run)
+    assert store.head(keys.run_record(run.id, "reconstruct_modalities")) is None
+
+
+def test_text_that_no_manifest_names_any_more_is_missed_against_the_last_complete_run(upstream, run, store):
+    reconstruct(upstream, run)
+    store.put(keys.run_record(run.id, "gate"), b"{}")
+    upstream.manifests[Strategy.CONCAT]["text_present"] = 0
+    with pytest.raises(DataError, match=r"in the last complete run, where 83.3% of the videos .* got 0 of 24 \(0.0%"):
+        reconstruct(upstream, run)
+    assert reconstruct(upstream, run, max_text_loss=1).text_present == 0
+
+
 def test_no_text_at_all(upstream, run, store):
     upstream.npy = {key: value for key, value in upstream.npy.items() if "/text/" not in key}
-    record = reconstruct(upstream, run)
+    record = reconstruct(upstream, run, max_text_loss=1)
     assert record.rows == 24
     assert set(text_present(run, record).values()) == {0}
     assert read(store, record, TEXT, upstream.ids).shape == (24, 5)
@@ -370,30 +391,42 @@ def test_network_failure_never_becomes_a_smaller_data_set(upstream, run, store, 
     assert not store.list(f"{keys.run_prefix(run.id)}vectors/")
 
 
-def test_repeated_step_takes_in_what_upstream_repaired(upstream, run):
+def test_a_run_keeps_the_version_it_has_settled(upstream, run):
     del upstream.npy[upstream.key(VIDEO, 2)]
-    assert reconstruct(upstream, run).rows == 23
+    first = reconstruct(upstream, run)
     upstream.npy[upstream.key(VIDEO, 2)] = np.ones(4, "f4")
     upstream.upload()
-    assert run.step("reconstruct_modalities").rows == 24
+    assert run.step("reconstruct_modalities") == first
+    assert reconstruct(upstream, run).rows == 24
 
 
-def test_attempt_that_finds_other_videos_leaves_the_list_of_the_one_before(upstream, run, store):
-    late = upstream.npy.pop(upstream.key(VIDEO, 2))
-    slow = reconstruct(upstream, run)
-    upstream.npy[upstream.key(VIDEO, 2)] = late
+def test_attempt_that_comes_late_takes_over_what_another_has_settled(upstream, run, monkeypatch):
+    """Two workers on one task, between which upstream changes: both tell of one version."""
     upstream.upload()
-    retried = run.step("reconstruct_modalities")
-    assert (slow.rows, retried.rows) == (23, 24)
-    for record in (slow, retried):  # whichever of them writes its record last
-        assert len(run.context.frame(record.rows_key, record.sha256)) == record.rows
+    run.resolve()
+    run.step("resolve_manifest", Strategy.CONCAT)
+    context_settles, other = StepContext.settle, []
+
+    def settle(context, task, record):
+        if not other:
+            other.append(None)
+            upstream.npy[upstream.key(VIDEO, 2)] = np.ones(4, "f4")
+            upstream.upload()
+            other.append(run.step("reconstruct_modalities"))
+        return context_settles(context, task, record)
+
+    monkeypatch.setattr(StepContext, "settle", settle)
+    slow = run.step("reconstruct_modalities")
+    assert slow == other[1]
+    assert slow.version > 1
 
 
 def test_text_comes_first_without_declared_width_and_is_not_cut(upstream, run, store):
     upstream.schemas = dict.fromkeys(Strategy)
     texts = {key: value for key, value in upstream.npy.items() if "/text/" in key}
     upstream.npy = {key: value for key, value in upstream.npy.items() if key not in texts}
-    assert read(store, reconstruct(upstream, run), TEXT, upstream.ids).shape == (24, 4)  # as wide as the video's
+    first = reconstruct(upstream, run, max_text_loss=1)
+    assert read(store, first, TEXT, upstream.ids).shape == (24, 4)  # as wide as the video's
     upstream.npy |= {key: value[:4] for key, value in texts.items()}
     record = reconstruct(upstream, run, seed=1)
     np.testing.assert_array_equal(read(store, record, TEXT, upstream.ids[1:2])[0], texts[upstream.key(TEXT, 1)][:4])
@@ -491,15 +524,3 @@ def test_text_that_is_named_but_missing_is_counted(upstream, run):
     del upstream.npy[upstream.key(TEXT, 1)]
     record = reconstruct(upstream, run)
     assert (record.rows, record.text_missing) == (24, 1)
-
-
-def test_repeated_step_takes_in_a_strategy_that_came_back(upstream, run):
-    """A manifest that could not be read at first: its videos must not stay out for the rest of the run."""
-    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(20)
-    upstream.upload()
-    run.resolve(strategies=["concat", "max_pool"])
-    run.step("resolve_manifest", Strategy.CONCAT)
-    assert run.step("reconstruct_modalities").rows == 20
-    run.step("resolve_manifest", Strategy.MAX_POOL)
-    record = run.step("reconstruct_modalities")
-    assert (record.rows, record.throughput.cached) == (24, 20)

@@ -39,16 +39,27 @@ def test_missing_manifest_names_the_key_and_lets_others_go_on(upstream, run):
 def test_manifest_deleted_after_the_run_was_resolved(upstream, run, store):
     upstream.upload()
     run.resolve()
-    store.delete([KEY])
-    with pytest.raises(MissingObjectError, match=KEY):
+    copy = run.context.config.copies[KEY].key
+    store.delete([copy])
+    with pytest.raises(MissingObjectError, match=copy):
         run.step("resolve_manifest", Strategy.CONCAT)
 
 
-def test_overwritten_manifest_is_refused(upstream, run, store):
+def test_manifest_that_upstream_overwrites_or_removes_is_read_as_it_was(upstream, run, store):
     upstream.upload()
     run.resolve()
     store.put(KEY, upstream.manifests[Strategy.CONCAT].head(20).to_parquet(index=False))
-    with pytest.raises(ChangedObjectError, match=f"{KEY} as it was when the run was resolved, got another version"):
+    assert run.step("resolve_manifest", Strategy.CONCAT).rows == 24
+    store.delete([KEY])
+    assert run.step("resolve_manifest", Strategy.CONCAT).rows == 24
+
+
+def test_copy_of_the_manifest_that_somebody_overwrote_is_refused(upstream, run, store):
+    upstream.upload()
+    run.resolve()
+    copy = run.context.config.copies[KEY].key
+    store.put(copy, upstream.manifests[Strategy.CONCAT].head(20).to_parquet(index=False))
+    with pytest.raises(ChangedObjectError, match=f"{copy} as it was when the run was resolved, got another version"):
         run.step("resolve_manifest", Strategy.CONCAT)
 
 

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.errors import ConfigError, MissingObjectError
+from clipfarm_tasks.errors import ConfigError, MissingObjectError, TransientError
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import load_config
 from clipfarm_tasks.steps.resolve_run import resolve_run
@@ -136,12 +136,58 @@ def test_wrong_bucket_fails_at_once_with_advice(bucket, s3_session):
         resolve_run(elsewhere, {}, "r")
 
 
-def test_table_versions_found_are_recorded_but_do_not_make_another_run(store, run):
+def test_inputs_are_copied_so_that_nothing_changes_under_the_run(store, run):
+    config = load_config(store, run.resolve().run_id)
+    originals = (config.inputs.metadata, config.inputs.manifests["concat"], config.inputs.schemas["concat"])
+    bodies = {pinned.key: store.get(pinned.key) for pinned in originals}
+    assert config.copies.keys() == bodies.keys()
+    for key in bodies:
+        store.put(key, b"appended to")
+    for pinned in originals:
+        kept = config.kept(pinned)
+        assert kept.key.startswith(keys.run_prefix("run-1"))
+        assert store.get(kept.key, kept.etag, kept.size) == bodies[pinned.key]
+    run.step("scan_metadata")
+    assert run.step("resolve_manifest", Strategy.CONCAT).rows == 24
+
+
+def overwrite_while_copying(store, monkeypatch, times):
+    copy, count = store.copy, iter(range(times))
+
+    def copy_late(source, target, size=0):
+        if next(count, None) is not None:
+            store.put(source, store.get(source) + b"\n")
+        copy(source, target, size)
+
+    monkeypatch.setattr(store, "copy", copy_late)
+
+
+def test_an_input_that_is_overwritten_while_it_is_copied_is_pinned_again(store, run, monkeypatch):
+    overwrite_while_copying(store, monkeypatch, 2)
+    config = load_config(store, run.resolve().run_id)
+    metadata = store.head(keys.METADATA_CSV)
+    assert (config.inputs.metadata.etag, config.inputs.metadata.size) == (metadata.etag, metadata.size)
+    assert store.get(config.kept(config.inputs.metadata).key) == store.get(keys.METADATA_CSV)
+
+
+def test_inputs_that_never_stand_still_are_transient(store, run, monkeypatch):
+    overwrite_while_copying(store, monkeypatch, 100)
+    with pytest.raises(TransientError, match="expected the inputs of run 'run-1' to stand still .* overwritten 5 time"):
+        run.resolve()
+    assert store.head(keys.run_config("run-1")) is None
+
+
+def test_versions_of_the_tables_make_no_other_run(store, run):
     run.resolve("first")
     run.vectors()
-    config = load_config(store, run.resolve("second").run_id)
-    assert config.table_versions == {keys.fused_table("concat"): 1, keys.modalities_table(): 1}
-    assert config.digest == load_config(store, "first").digest
+    assert load_config(store, run.resolve("second").run_id).digest == load_config(store, "first").digest
+
+
+def test_text_of_the_last_complete_run_is_pinned(store, run):
+    assert load_config(store, run.resolve("first").run_id).text_present_before is None
+    run.vectors()
+    store.put(keys.run_record("first", "gate"), b"{}")
+    assert load_config(store, run.resolve("second").run_id).text_present_before == 20 / 24
 
 
 def test_id_taken_by_a_run_of_another_release_gets_a_suffix(upstream, run, store):

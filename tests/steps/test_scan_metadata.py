@@ -52,13 +52,19 @@ def test_same_csv_gives_the_same_bytes(upstream, run):
     assert run.step("scan_metadata") == run.step("scan_metadata")
 
 
-def test_overwritten_csv_is_refused(upstream, run, store):
+def test_csv_that_upstream_appends_to_is_read_as_it_was(upstream, run, store):
     upstream.upload()
     run.resolve()
     store.put(keys.METADATA_CSV, store.get(keys.METADATA_CSV) + b"vid000,late\n")
-    with pytest.raises(
-        ChangedObjectError, match=f"{keys.METADATA_CSV} as it was when the run was resolved, got another"
-    ):
+    assert run.step("scan_metadata").rows_read == len(upstream.metadata)
+
+
+def test_copy_of_the_csv_that_somebody_overwrote_is_refused(upstream, run, store):
+    upstream.upload()
+    run.resolve()
+    copy = run.context.config.copies[keys.METADATA_CSV].key
+    store.put(copy, store.get(copy) + b"vid000,late\n")
+    with pytest.raises(ChangedObjectError, match=f"{copy} as it was when the run was resolved, got another"):
         run.step("scan_metadata")
 
 

@@ -14,7 +14,8 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.storage import open_store
-from clipfarm_tasks.storage.snapshot import FileEntry, Marker, finish, publish, read_marker
+from clipfarm_tasks.storage.snapshot import finish, publish
+from clipfarm_tasks.storage.success_marker import FileEntry, Marker, read_marker
 from tests.faulty_s3 import FaultyS3
 
 pytestmark = pytest.mark.integration

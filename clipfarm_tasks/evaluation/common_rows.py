@@ -1,0 +1,52 @@
+"""Metrics of jobs on the rows that all of them were judged on, so that strategies can be compared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import pandas as pd
+
+from clipfarm_tasks.evaluation.metrics import regression_metrics
+from clipfarm_tasks.evaluation.ranking import METRICS, PARTS, PartMetrics
+
+
+@dataclass(frozen=True)
+class CommonRows:
+    """How jobs of one horizon compare on their common rows.
+
+    Attributes:
+        counts: rows that all jobs were judged on, by part (val, test).
+        metrics: by name of the job, the five metrics on these rows, by part; None where there is no common row.
+    """
+
+    counts: Mapping[str, int]
+    metrics: Mapping[str, PartMetrics]
+
+
+def on_common_rows(predictions: Mapping[str, Mapping[str, pd.DataFrame]], columns: Mapping[str, str]) -> CommonRows:
+    """Judge jobs of one horizon on the videos that all of them have in a part.
+
+    Args:
+        predictions: by name of the job, its predictions frames by part (see `predictions_frame`).
+        columns: by name of the job, its column of predictions in log space.
+    """
+    ids = {part: _common_ids([frames[part] for frames in predictions.values()]) for part in PARTS}
+    return CommonRows(
+        counts={part: len(common) for part, common in ids.items()},
+        metrics={
+            job: {part: _metrics(frames[part], columns[job], ids[part]) for part in PARTS}
+            for job, frames in predictions.items()
+        },
+    )
+
+
+def _common_ids(frames: Sequence[pd.DataFrame]) -> "pd.Index[str]":
+    indexes = [pd.Index(frame["video_id"]) for frame in frames]
+    return reduce(lambda first, second: first.intersection(second), indexes) if indexes else pd.Index([])
+
+
+def _metrics(frame: pd.DataFrame, column: str, ids: "pd.Index[str]") -> Mapping[str, float | None]:
+    rows = frame[frame["video_id"].isin(ids)]
+    if rows.empty:
+        return dict.fromkeys(METRICS)
+    return regression_metrics(rows["y_true_log"].to_numpy(), rows[column].to_numpy())

@@ -3,8 +3,12 @@
 Importing this module costs nothing: it is part of what DAG files read at parse time.
 """
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+# What the vector columns of the published pipelines are called; no metadata column of such a name is a feature.
+VECTOR_COLUMN = re.compile(r"(fused|proj)_[0-9]+")
 
 
 class Strategy(StrEnum):
@@ -76,12 +80,31 @@ class GatedPreset(NeuralPreset):
 
 
 @dataclass(frozen=True)
+class CategoryPreset:
+    """Which categories of a column are one-hot on their own; all others, and unseen ones, share one column.
+
+    They have at least ``min_frequency`` train rows and are among the ``max_categories - 1`` most frequent ones: a
+    column of search texts would else make a model as wide as there are searches.
+    """
+
+    min_frequency: int
+    max_categories: int
+
+
+@dataclass(frozen=True)
 class RidgePreset:
-    """Grid of RidgeCV; when the best alpha is the largest, it goes on by factors of ``alpha_step`` to ``max_alpha``."""
+    """Grid of RidgeCV; where the best alpha is at an edge, the grid goes on there by factors of ``alpha_step``.
+
+    It goes on as far as a penalty can matter: from ``min_share`` to ``max_share`` of the sum of squares of the centred
+    features, which no eigenvalue of their Gram matrix exceeds. Below, the penalty is lost in rounding; above, next to
+    nothing is left of any coefficient.
+    """
 
     alphas: tuple[float, ...]
     alpha_step: float
-    max_alpha: float
+    min_share: float
+    max_share: float
+    categories: CategoryPreset
 
 
 @dataclass(frozen=True)
@@ -94,6 +117,7 @@ class GbdtPreset:
     min_samples_leaf: int
     l2_regularization: float
     projector: NeuralPreset
+    categories: CategoryPreset
 
 
 @dataclass(frozen=True)
@@ -105,6 +129,8 @@ class FamilyPreset:
     needs: Needs
     hyperparams: NeuralPreset | GatedPreset | RidgePreset | GbdtPreset
 
+
+_CATEGORIES = CategoryPreset(min_frequency=20, max_categories=256)
 
 PRESETS: dict[Family, FamilyPreset] = {
     Family.CONCAT_MLP: FamilyPreset(
@@ -133,7 +159,13 @@ PRESETS: dict[Family, FamilyPreset] = {
         sees_fused=True,
         sees_modalities=False,
         needs=Needs(cpus=1, memory_mib=2048, gpu=False),
-        hyperparams=RidgePreset(alphas=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), alpha_step=3.0, max_alpha=1e6),
+        hyperparams=RidgePreset(
+            alphas=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+            alpha_step=3.0,
+            min_share=1e-10,
+            max_share=100.0,
+            categories=_CATEGORIES,
+        ),
     ),
     Family.GBDT: FamilyPreset(
         sees_fused=True,
@@ -146,6 +178,7 @@ PRESETS: dict[Family, FamilyPreset] = {
             min_samples_leaf=20,
             l2_regularization=1e-4,
             projector=NeuralPreset(hidden=(256,), dropout=0.10, learning_rate=1e-3, weight_decay=1e-4, batch_size=256),
+            categories=_CATEGORIES,
         ),
     ),
 }

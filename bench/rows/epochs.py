@@ -16,7 +16,7 @@ from bench.sample import ratio, repeated
 from bench.workbench import Workbench
 from clipfarm_tasks.models.rows import rows_on
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import train
+from clipfarm_tasks.models.training_loop import run_epochs
 
 SPEEDUP = 3.0
 _SEED = 42
@@ -49,7 +49,7 @@ def epochs_on(inputs: EpochInputs, device: torch.device) -> Callable[[], TimedEp
         seed_torch(_SEED)
         model = inputs.build().to(device)
         began = time.perf_counter()
-        train(model, train_rows, val_rows, inputs.recipe, max_epochs=1, patience=1, seed=_SEED)
+        run_epochs(model, train_rows, val_rows, inputs.recipe, max_epochs=1, patience=1, seed=_SEED)
         return TimedEpoch(time.perf_counter() - began, model)
 
     return one_epoch

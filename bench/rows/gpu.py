@@ -13,7 +13,7 @@ from bench.result import Row
 from bench.rows.epochs import TimedEpoch, epochs_on
 from bench.sample import Sample, ratio, repeated
 from bench.workbench import Workbench
-from clipfarm_tasks.models.training_loop import predict
+from clipfarm_tasks.models.training_loop import run_in_blocks
 
 
 def gpu(bench: Workbench) -> list[Row]:
@@ -89,7 +89,7 @@ def bf16(inputs: EpochInputs, device: torch.device, repeats: int) -> tuple[Sampl
             return one_epoch()
 
     seconds = _epochs(in_bf16, repeats)
-    short, full = (predict(epoch().network.cpu(), inputs.val.arrays) for epoch in (in_bf16, one_epoch))
+    short, full = (run_in_blocks(epoch().network.cpu(), inputs.val.arrays) for epoch in (in_bf16, one_epoch))
     return seconds, float(np.abs(short - full).max())
 
 

@@ -3,6 +3,8 @@
 import re
 from enum import StrEnum
 
+from clipfarm_tasks.families import VECTOR_COLUMN
+
 PUBLISHED = ("published_hour", "published_weekday")
 
 
@@ -77,7 +79,8 @@ def numbers_rows(name: str) -> bool:
 
 
 def names_no_feature(name: str) -> bool:
-    """Whether an unknown column's name says identifier, address, time of an event, or row number."""
+    """Whether an unknown column's name says identifier, address, time of an event, row number, or vector column."""
     words = words_of(name)
     ending = words and _DROPPED_ENDING.fullmatch(words[-1])
-    return bool(ending or _EVENT_TIME.fullmatch(" ".join(words))) or numbers_rows(name)
+    event = ending or _EVENT_TIME.fullmatch(" ".join(words))
+    return bool(event or VECTOR_COLUMN.fullmatch(name)) or numbers_rows(name)

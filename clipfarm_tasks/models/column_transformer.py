@@ -5,7 +5,7 @@ so that a published pipeline unpickles without this package. It takes raw metada
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,29 +15,30 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from clipfarm_tasks.models.inputs import F32
+from clipfarm_tasks.families import CategoryPreset
+from clipfarm_tasks.models.inputs import F32, known_numbers
 
-Prefix = Literal["fused", "proj"]
+# The step of ``num`` that takes the vectors.
+VECTOR = "vector"
 
 
-def vector_columns(prefix: Prefix, width: int) -> list[str]:
-    """Names of the vector columns: ``fused_0`` to ``fused_<width - 1>``."""
+def vector_columns(prefix: str, width: int) -> list[str]:
+    """Names of the vector columns, ``fused_0`` to ``fused_<width - 1>``, which no metadata column may have."""
     return [f"{prefix}_{position}" for position in range(width)]
 
 
 def metadata_frame(
     metadata: pd.DataFrame, numeric_cols: Sequence[str], categorical_cols: Sequence[str]
 ) -> pd.DataFrame:
-    """The named columns of N rows: infinite numerics become NaN, and a missing category is NaN whatever it was."""
-    numerics = metadata[list(numeric_cols)].astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    """The named columns of N rows: numerics as `known_numbers`, and a missing category is NaN whatever it was."""
+    numerics = pd.DataFrame(known_numbers(metadata, numeric_cols), columns=list(numeric_cols), index=metadata.index)
     categories = metadata[list(categorical_cols)].astype(object)
     return pd.concat([numerics, categories.where(categories.notna(), np.nan)], axis=1)
 
 
-def with_vectors(metadata: pd.DataFrame, prefix: Prefix, vectors: F32) -> pd.DataFrame:
-    """N rows of `metadata_frame`, then ``<prefix>_<i>`` for the (N, D) vectors: what a published pipeline reads."""
-    columns = pd.DataFrame(vectors, columns=vector_columns(prefix, vectors.shape[1]), index=metadata.index)
-    return pd.concat([metadata, columns], axis=1)
+def with_vectors(metadata: pd.DataFrame, names: Sequence[str], vectors: F32) -> pd.DataFrame:
+    """N rows of `metadata_frame`, then the named columns of (N, D) vectors: what a published pipeline reads."""
+    return pd.concat([metadata, pd.DataFrame(vectors, columns=list(names), index=metadata.index)], axis=1)
 
 
 def linear_columns(
@@ -45,14 +46,15 @@ def linear_columns(
     numeric_cols: Sequence[str],
     log_cols: Sequence[str],
     categorical_cols: Sequence[str],
-    prefix: Prefix,
-    width: int,
+    vectors: Sequence[str],
+    vector_scale: float,
+    categories: CategoryPreset,
 ) -> ColumnTransformer:
     """``pre`` for a linear model, fitted: numerics filled with the median, logged and scaled; categories one-hot.
 
-    A missing category becomes the most frequent one, an unseen one all zeros. Vectors pass as they are: embeddings
-    share one unit, and scaling every column to variance 1 gives noise directions the weight of signal (on 2,800 real
-    posts ridge then falls from R2 0.51 to 0.46, mean of four splits). So nothing is learnt from them but their names,
+    A missing category becomes the most frequent one. Vectors are multiplied by one number, not scaled by column:
+    embeddings share one unit, and scaling every column to variance 1 gives noise directions the weight of signal (on
+    2,800 real posts ridge then falls from R2 0.51 to 0.46, mean of four splits). So nothing is learnt from them here,
     and no frame of N rows of them is built.
 
     Args:
@@ -60,25 +62,24 @@ def linear_columns(
         numeric_cols: numeric columns.
         log_cols: those to take log1p of.
         categorical_cols: categorical columns.
-        prefix: what the vector columns are called.
-        width: D.
+        vectors: the D vector columns.
+        vector_scale: what vectors are multiplied by.
+        categories: which categories have a column of their own.
     """
     plain_cols = [name for name in numeric_cols if name not in log_cols]
-    vectors = vector_columns(prefix, width)
+    # np.dot with a number multiplies by it; np.multiply takes its second operand by position only.
+    scaling = FunctionTransformer(np.dot, kw_args={"b": vector_scale}, feature_names_out="one-to-one")
     numbers = ColumnTransformer(
         [
             ("log", _frozen(make_pipeline(_median(), *_log1p(), StandardScaler()), metadata, log_cols), list(log_cols)),
             ("plain", _frozen(make_pipeline(_median(), StandardScaler()), metadata, plain_cols), plain_cols),
-            ("vector", "passthrough", vectors),
+            (VECTOR, scaling, list(vectors)),
         ]
     )
-    categories = make_pipeline(
-        SimpleImputer(strategy="most_frequent", keep_empty_features=True),
-        OneHotEncoder(handle_unknown="ignore", sparse_output=False),
-    )
-    frozen = _frozen(categories, metadata, categorical_cols)
-    pre = _num_and_cat(numbers, [*numeric_cols, *vectors], frozen, categorical_cols)
-    pre.fit(with_vectors(metadata[:1], prefix, np.zeros((1, width), np.float32)))
+    most_frequent = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
+    one_hot = _frozen(make_pipeline(most_frequent, _one_hot(categories)), metadata, categorical_cols)
+    pre = _num_and_cat(numbers, [*numeric_cols, *vectors], one_hot, categorical_cols)
+    pre.fit(with_vectors(metadata[:1], vectors, np.zeros((1, len(vectors)), np.float32)))
     _thawed(pre)
     return pre
 
@@ -89,29 +90,42 @@ def tree_columns(
     empty_cols: Sequence[str],
     categorical_cols: Sequence[str],
     vectors: Sequence[str],
-    min_frequency: int,
+    categories: CategoryPreset,
 ) -> ColumnTransformer:
     """``pre`` for histogram trees: missing numerics stay NaN (trees split on them), nothing is scaled.
 
     ``empty_cols`` are the numerics without any value in the train part: no split can use them, and scikit-learn 1.9
-    cannot bin them, so they are read and dropped.
-
-    Categories, "missing" among them, are one-hot; those with fewer than ``min_frequency`` train rows, and unseen ones,
-    share one column. With the trees' ``min_samples_leaf`` nothing is lost by that: no leaf may be as small as such a
-    category, so no split could ever have used its column.
+    cannot bin them, so they are read and dropped. Categories, "missing" among them, are one-hot; with trees whose
+    leaves hold at least ``categories.min_frequency`` rows, no split could use the column of a rarer one.
     """
-    plain_cols = [name for name in (*numeric_cols, *vectors) if name not in {*log_cols, *empty_cols}]
+    plain_cols = [name for name in numeric_cols if name not in {*log_cols, *empty_cols}]
     numbers = ColumnTransformer(
         [
             ("log", make_pipeline(*_log1p()), list(log_cols)),
             ("plain", "passthrough", plain_cols),
+            (VECTOR, "passthrough", list(vectors)),
             ("empty", "drop", list(empty_cols)),
         ]
     )
-    categories = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", min_frequency=min_frequency, sparse_output=False, dtype=np.float32
+    return _num_and_cat(numbers, [*numeric_cols, *vectors], _one_hot(categories), categorical_cols)
+
+
+def columns_read(pre: ColumnTransformer) -> tuple[list[str], list[str], list[str]]:
+    """The numeric, the categorical and the vector columns that a ``pre`` of this module reads, in their order."""
+    (_, numbers, number_cols), (_, _, categorical_cols) = pre.transformers
+    (vectors,) = (columns for name, _, columns in numbers.transformers if name == VECTOR)
+    return number_cols[: len(number_cols) - len(vectors)], categorical_cols, vectors
+
+
+def _one_hot(categories: CategoryPreset) -> OneHotEncoder:
+    # Rare and unseen categories share the last column; where no category is rare, an unseen one is all zeros.
+    return OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        min_frequency=categories.min_frequency,
+        max_categories=categories.max_categories,
+        sparse_output=False,
+        dtype=np.float32,
     )
-    return _num_and_cat(numbers, [*numeric_cols, *vectors], categories, categorical_cols)
 
 
 def _num_and_cat(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.families import Device
@@ -77,7 +77,6 @@ class ModelFamily(Protocol):
         """Write the model's files into ``folder``; returns them."""
         ...
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote; predicts identically."""
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote; predicts identically. Nothing is unpickled."""
         ...

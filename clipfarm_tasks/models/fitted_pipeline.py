@@ -1,4 +1,4 @@
-"""A fitted scikit-learn pipeline and its file: what ridge and gbdt share."""
+"""A fitted scikit-learn pipeline and its files: what ridge and gbdt share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.models.column_transformer import Prefix, metadata_frame, with_vectors
+from clipfarm_tasks.models import skops_file
+from clipfarm_tasks.models.column_transformer import columns_read, metadata_frame, with_vectors
 from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, ModelInputs
 from clipfarm_tasks.models.required import check_columns
 
@@ -21,28 +22,23 @@ class FittedPipeline:
 
     Attributes:
         pipeline: the published object.
-        prefix: what its vector columns are called.
         numeric_cols: numeric metadata columns.
         categorical_cols: categorical metadata columns.
-        width: number of vector columns.
+        vector_cols: vector columns.
     """
 
     pipeline: Pipeline
-    prefix: Prefix
-    numeric_cols: tuple[str, ...]
-    categorical_cols: tuple[str, ...]
-    width: int
+    numeric_cols: list[str]
+    categorical_cols: list[str]
+    vector_cols: list[str]
 
     @classmethod
-    def of(cls, pipeline: Pipeline, prefix: Prefix) -> Self:
-        """Wrap a pipeline whose ``num`` reads the numeric columns, then ``<prefix>_0`` to ``<prefix>_<width - 1>``."""
-        columns = {name: tuple(names) for name, _, names in pipeline.named_steps["pre"].transformers}
-        numbers = columns["num"]
-        width = int(numbers[-1].removeprefix(f"{prefix}_")) + 1
-        return cls(pipeline, prefix, numbers[:-width], columns["cat"], width)
+    def of(cls, pipeline: Pipeline) -> Self:
+        """Wrap a pipeline whose ``pre`` is one of `clipfarm_tasks.models.column_transformer`."""
+        return cls(pipeline, *columns_read(pipeline.named_steps["pre"]))
 
     def predict(self, rows: ModelInputs, vectors: F32, family: Family) -> F32:
-        """(N,) float32 predictions for N rows and their (N, width) vectors, in blocks of rows to bound memory.
+        """(N,) float32 predictions for N rows and their (N, D) vectors, in blocks of rows to bound memory.
 
         One thread: the sums then have one order, and a loaded file predicts the same numbers on any machine size.
 
@@ -55,16 +51,24 @@ class FittedPipeline:
         with threadpool_limits(1):
             for start in range(0, len(rows), BLOCK_ROWS):
                 block = slice(start, start + BLOCK_ROWS)
-                predicted[block] = self.pipeline.predict(with_vectors(metadata[block], self.prefix, vectors[block]))
+                predicted[block] = self.pipeline.predict(
+                    with_vectors(metadata[block], self.vector_cols, vectors[block])
+                )
         return predicted
 
-    def save(self, path: Path) -> Path:
-        """Write the pipeline with joblib, creating the folder."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        joblib.dump(self.pipeline, path)
-        return path
+    def save(self, folder: Path, family: Family) -> list[Path]:
+        """Write ``<family>.skops``, which `load` reads, and the same as ``<family>.joblib`` for downstream readers."""
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [folder / f"{family}.skops", folder / f"{family}.joblib"]
+        skops_file.save(self.pipeline, files[0])
+        joblib.dump(self.pipeline, files[1])
+        return files
 
     @classmethod
-    def load(cls, path: Path, prefix: Prefix) -> Self:
-        """Read what `save` wrote. joblib unpickles: only for files this project wrote."""
-        return cls.of(joblib.load(path), prefix)
+    def load(cls, folder: Path, family: Family) -> Self:
+        """Read ``<family>.skops``; a ``.joblib`` is a pickle, which runs whatever its writer wants, and stays closed.
+
+        Raises:
+            DataError: the file holds anything but what a pipeline of this project is made of.
+        """
+        return cls.of(skops_file.load(folder / f"{family}.skops"))

@@ -6,21 +6,17 @@ posts falls from 0.49 to 0.40 (mean of four splits).
 
 from collections.abc import Sequence
 from operator import attrgetter
-from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from clipfarm_tasks.families import PRESETS, Family, GatedPreset
-from clipfarm_tasks.models.family import FitOptions, FitReport
-from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, mlp, tower
-from clipfarm_tasks.models.neural_family import Design, FittedNetwork, fit_neural, predict_neural
-from clipfarm_tasks.models.required import VectorName, fitted
+from clipfarm_tasks.models.neural_family import Design, NeuralFamily
+from clipfarm_tasks.models.required import VectorName
 
 NAME = Family.GATED_FUSION_MLP
-FILE = "gated_fusion_mlp.pt"
 RECIPE = cast("GatedPreset", PRESETS[NAME].hyperparams)
 MODALITIES: tuple[VectorName, ...] = ("video", "audio", "text")
 
@@ -68,29 +64,6 @@ class GatedFusionMlp(nn.Module):
 DESIGN = Design(NAME, RECIPE, GatedFusionMlp, MODALITIES, sees_text_present=True, output=attrgetter("head"))
 
 
-class GatedFusionMlpFamily:
-    """The family; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
-
-    def __init__(self, network: FittedNetwork | None = None) -> None:
-        """Unfitted, unless given a fitted network."""
-        self._network = network
-
-    def fit(
-        self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
-    ) -> FitReport:
-        """Learn from the train part; see `fit_neural`."""
-        self._network, report = fit_neural(DESIGN, train, train_target, val, val_target, options)
-        return report
-
-    def predict(self, rows: ModelInputs) -> F32:
-        """(N,) float32 predictions of ``target_log``; see `predict_neural`."""
-        return predict_neural(DESIGN, fitted(self._network, NAME), rows)
-
-    def save(self, folder: Path) -> list[Path]:
-        """Write ``gated_fusion_mlp.pt``."""
-        return [fitted(self._network, NAME).save(folder / FILE)]
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read ``gated_fusion_mlp.pt``."""
-        return cls(FittedNetwork.load(folder / FILE, DESIGN))
+def gated_fusion_mlp() -> NeuralFamily:
+    """An unfitted model of the family."""
+    return NeuralFamily(DESIGN)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -21,17 +21,16 @@ from clipfarm_tasks.models.required import check_columns, check_target, fitted, 
 from clipfarm_tasks.models.rows import Labelled
 
 NAME = Family.GBDT
-FILE = "gbdt.joblib"
 RECIPE = cast("GbdtPreset", PRESETS[NAME].hyperparams)
 
 
 class GbdtFamily:
     """The family; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
 
-    def __init__(self, projector: Projector | None = None, pipeline: FittedPipeline | None = None) -> None:
-        """Unfitted, unless given both fitted parts."""
-        self._projector = projector
-        self._pipeline = pipeline
+    def __init__(self) -> None:
+        """Unfitted."""
+        self._projector: Projector | None = None
+        self._pipeline: FittedPipeline | None = None
 
     def fit(
         self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
@@ -58,24 +57,25 @@ class GbdtFamily:
         )
         log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
         columns = (options.numeric_cols, options.categorical_cols)
-        frame = with_vectors(metadata_frame(train.metadata, *columns), "proj", projector(train_fused))
+        vectors = vector_columns("proj", options.projector_dim)
+        frame = with_vectors(metadata_frame(train.metadata, *columns), vectors, projector(train_fused))
         pre = tree_columns(
             options.numeric_cols,
             log_cols,
             [name for name in options.numeric_cols if frame[name].isna().all()],
             options.categorical_cols,
-            vector_columns("proj", options.projector_dim),
-            RECIPE.min_samples_leaf,
+            vectors,
+            RECIPE.categories,
         )
         model = _trees(options.seed)
         with threadpool_limits(options.threads):
             features = pre.fit_transform(frame)
-            val_frame = with_vectors(metadata_frame(val.metadata, *columns), "proj", projector(val_fused))
+            val_frame = with_vectors(metadata_frame(val.metadata, *columns), vectors, projector(val_fused))
             val_features = pre.transform(val_frame)
             val_labels = val_target.astype(np.float64)
             model.fit(features, train_target.astype(np.float64), X_val=val_features, y_val=val_labels)
         self._projector = projector
-        self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]), "proj")
+        self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]))
         held = projector_options(options)
         found = {
             "projector_dim": options.projector_dim,
@@ -100,13 +100,13 @@ class GbdtFamily:
         return fitted(self._pipeline, NAME).predict(rows, projector(fused), NAME)
 
     def save(self, folder: Path) -> list[Path]:
-        """Write ``gbdt_projector.pt`` and ``gbdt.joblib``."""
-        return [fitted(self._projector, NAME).save(folder), fitted(self._pipeline, NAME).save(folder / FILE)]
+        """Write ``gbdt_projector.pt``, ``gbdt.skops`` and ``gbdt.joblib``."""
+        return [fitted(self._projector, NAME).save(folder), *fitted(self._pipeline, NAME).save(folder, NAME)]
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote."""
-        return cls(Projector.load(folder), FittedPipeline.load(folder / FILE, "proj"))
+    def load(self, folder: Path) -> None:
+        """Read ``gbdt_projector.pt`` and ``gbdt.skops``."""
+        self._projector = Projector.load(folder)
+        self._pipeline = FittedPipeline.load(folder, NAME)
 
 
 def _trees(seed: int) -> HistGradientBoostingRegressor:

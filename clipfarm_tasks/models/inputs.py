@@ -3,6 +3,7 @@
 Legend used by every array in this package: N videos, D fused width, V/A/T modality widths, F numeric features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 # Rows worked on at a time where a result for all of them at once would be as large as the vectors.
 BLOCK_ROWS = 1024
+
+# The range of int64: every count is inside, and float32 holds even the square of what is.
+LARGEST_NUMBER = 2.0**63
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,9 @@ class ModelInputs:
             text_present=self.text_present[start:stop],
             **arrays,
         )
+
+
+def known_numbers(metadata: pd.DataFrame, columns: Sequence[str]) -> F64:
+    """(N, F) float64 of these columns: NaN where a cell is missing, infinite or beyond `LARGEST_NUMBER`."""
+    values = metadata[list(columns)].to_numpy(np.float64)
+    return np.where(np.abs(values) <= LARGEST_NUMBER, values, np.nan)

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clipfarm_tasks.config import FeatureSet
+from clipfarm_tasks.models.inputs import known_numbers
 
 MIN_SKEWNESS = 1.0
 MAX_REMAINING = 0.9
@@ -26,11 +27,12 @@ def logged_columns(train: pd.DataFrame, numeric_cols: Sequence[str], feature_set
     """
     if feature_set is FeatureSet.V1_TRAINING_SUITE:
         return ()
-    return tuple(name for name in numeric_cols if _is_heavy_tailed(train[name].to_numpy(np.float64)))
+    columns = known_numbers(train, numeric_cols).T
+    return tuple(name for name, values in zip(numeric_cols, columns, strict=True) if _is_heavy_tailed(values))
 
 
 def _is_heavy_tailed(values: NDArray[np.float64]) -> bool:
-    finite = values[np.isfinite(values)]  # (M,)
+    finite = values[~np.isnan(values)]  # (M,)
     if not finite.size or finite.min() < 0:
         return False
     before = skewness(finite)

@@ -17,7 +17,7 @@ from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.layers import start_at
 from clipfarm_tasks.models.rows import HostRows, Labelled, Rows, rows_on
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import Trained, train
+from clipfarm_tasks.models.training_loop import Trained, run_epochs
 
 log = logging.getLogger(__name__)
 _Net = TypeVar("_Net", bound=nn.Module)
@@ -101,7 +101,7 @@ def _attempt(
     model = build()
     start_at(output(model), float(np.mean(parts[0].target, dtype=np.float64)))
     train_part, val_part = place(device, parts)
-    trained = train(
+    trained = run_epochs(
         model.to(device),
         train_part,
         val_part,

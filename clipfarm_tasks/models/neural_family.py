@@ -1,4 +1,4 @@
-"""What concat_mlp and gated_fusion_mlp have in common: fit, predict and file of a network over vectors and metadata."""
+"""The family behind concat_mlp and gated_fusion_mlp: a network over vectors and metadata, of one design or another."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -14,9 +14,9 @@ from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.models.network import fit_network, load_plain, save_plain
 from clipfarm_tasks.models.preprocess import Preprocess
-from clipfarm_tasks.models.required import VectorName, check_columns, check_target, required_vectors
+from clipfarm_tasks.models.required import VectorName, check_columns, check_target, fitted, required_vectors
 from clipfarm_tasks.models.rows import Arrays, Labelled
-from clipfarm_tasks.models.training_loop import Trained, predict
+from clipfarm_tasks.models.training_loop import Trained, run_in_blocks
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Design:
     vectors: tuple[VectorName, ...]
     sees_text_present: bool
     output: Callable[[Any], nn.Module]
+
+    @property
+    def file(self) -> str:
+        """Name of the model's file."""
+        return f"{self.family}.pt"
 
 
 @dataclass(frozen=True)
@@ -73,48 +78,61 @@ class FittedNetwork:
         return cls(model, content["model_config"], Preprocess.from_dict(content["preprocess"]))
 
 
-def fit_neural(
-    design: Design,
-    train: ModelInputs,
-    train_target: F32,
-    val: ModelInputs,
-    val_target: F32,
-    options: FitOptions,
-) -> tuple[FittedNetwork, FitReport]:
-    """Learn from the train part; see `clipfarm_tasks.models.family.ModelFamily.fit` for the arguments.
+class NeuralFamily:
+    """The family of a design; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
 
-    Raises:
-        ConfigError: the device asked for does not exist.
-        DataError: a vector or a metadata column is missing, or the target is not that of the rows.
-        TransientError: the device is out of memory.
-    """
-    check_target(train, train_target, "train")
-    check_target(val, val_target, "validation")
-    check_columns(train, (*options.numeric_cols, *options.categorical_cols), design.family)
-    preprocess = Preprocess.fit(train.metadata, options)
-    config = {
-        **{f"{name}_dim": required_vectors(train, name, design.family).shape[1] for name in design.vectors},
-        "numeric_dim": len(preprocess.numeric_cols),
-        "cat_cardinalities": preprocess.cardinalities,
-    }
-    model, trained = fit_network(
-        partial(design.build, **config),
-        design.output,
-        Labelled(_arrays(design, config, preprocess, train), train_target),
-        Labelled(_arrays(design, config, preprocess, val), val_target),
-        design.recipe,
-        options,
-    )
-    return FittedNetwork(model, config, preprocess), _report(design, trained, preprocess, options)
+    def __init__(self, design: Design) -> None:
+        """Unfitted."""
+        self._design = design
+        self._network: FittedNetwork | None = None
 
+    def fit(
+        self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
+    ) -> FitReport:
+        """Learn from the train part; the validation part selects the epoch.
 
-def predict_neural(design: Design, network: FittedNetwork, rows: ModelInputs) -> F32:
-    """(N,) float32 predictions of ``target_log``.
+        Raises:
+            ConfigError: the device asked for does not exist.
+            DataError: a vector or a metadata column is missing, or the target is not that of the rows.
+            TransientError: the device is out of memory.
+        """
+        design = self._design
+        check_target(train, train_target, "train")
+        check_target(val, val_target, "validation")
+        check_columns(train, (*options.numeric_cols, *options.categorical_cols), design.family)
+        preprocess = Preprocess.fit(train.metadata, options)
+        config = {
+            **{f"{name}_dim": required_vectors(train, name, design.family).shape[1] for name in design.vectors},
+            "numeric_dim": len(preprocess.numeric_cols),
+            "cat_cardinalities": preprocess.cardinalities,
+        }
+        model, trained = fit_network(
+            partial(design.build, **config),
+            design.output,
+            Labelled(_arrays(design, config, preprocess, train), train_target),
+            Labelled(_arrays(design, config, preprocess, val), val_target),
+            design.recipe,
+            options,
+        )
+        self._network = FittedNetwork(model, config, preprocess)
+        return _report(design, trained, preprocess, options)
 
-    Raises:
-        DataError: a vector is missing or of another width than in the fit, or a metadata column is missing.
-    """
-    return predict(network.model, _arrays(design, network.config, network.preprocess, rows))
+    def predict(self, rows: ModelInputs) -> F32:
+        """(N,) float32 predictions of ``target_log``.
+
+        Raises:
+            DataError: a vector is missing or of another width than in the fit, or a metadata column is missing.
+        """
+        network = fitted(self._network, self._design.family)
+        return run_in_blocks(network.model, _arrays(self._design, network.config, network.preprocess, rows))
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write ``<family>.pt``."""
+        return [fitted(self._network, self._design.family).save(folder / self._design.file)]
+
+    def load(self, folder: Path) -> None:
+        """Read ``<family>.pt``."""
+        self._network = FittedNetwork.load(folder / self._design.file, self._design)
 
 
 def _arrays(design: Design, config: dict[str, Any], preprocess: Preprocess, rows: ModelInputs) -> Arrays:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clipfarm_tasks.models.family import FitOptions
-from clipfarm_tasks.models.inputs import F32, I64
+from clipfarm_tasks.models.inputs import F32, I64, LARGEST_NUMBER, known_numbers
 from clipfarm_tasks.models.log_counts import logged_columns
 
 
@@ -39,7 +39,7 @@ class Preprocess:
     def fit(cls, train: pd.DataFrame, options: FitOptions) -> Self:
         """Learn every statistic from the N rows of the train part. A column that is wholly missing becomes 0."""
         log_cols = logged_columns(train, options.numeric_cols, options.feature_set)
-        raw = _finite_or_nan(train, options.numeric_cols)  # (N, F)
+        raw = known_numbers(train, options.numeric_cols)  # (N, F)
         median = np.array([np.median(known) if (known := c[~np.isnan(c)]).size else 0.0 for c in raw.T], np.float64)
         filled = _filled_and_logged(raw, median, _mask(options.numeric_cols, log_cols))
         std = filled.std(axis=0)
@@ -68,11 +68,16 @@ class Preprocess:
         return [len(self.cat_mappings[name]) + 1 for name in self.categorical_cols]
 
     def numerics(self, frame: pd.DataFrame) -> F32:
-        """(N, F) float32, standardised; missing and infinite values become the median, negative counts 0."""
-        raw = _finite_or_nan(frame, self.numeric_cols)
+        """(N, F) float32, standardised; what `known_numbers` calls missing becomes the median, negative counts 0.
+
+        No result is beyond `LARGEST_NUMBER`: divided by a tiny scale, a number may leave float32, and a network makes
+        NaN of an infinity.
+        """
+        raw = known_numbers(frame, self.numeric_cols)
         filled = _filled_and_logged(raw, np.array(self.num_median), _mask(self.numeric_cols, self.log_cols))
-        scaled: F32 = ((filled - np.array(self.num_mean)) / np.array(self.num_std)).astype(np.float32)
-        return scaled
+        scaled = (filled - np.array(self.num_mean)) / np.array(self.num_std)
+        held: F32 = np.clip(scaled, -LARGEST_NUMBER, LARGEST_NUMBER).astype(np.float32)
+        return held
 
     def categories(self, frame: pd.DataFrame) -> I64:
         """(N, C) int64 embedding indices; 0 for an unseen or missing category."""
@@ -81,11 +86,6 @@ class Preprocess:
             mapping = self.cat_mappings[name]
             indices[:, position] = [mapping.get(value, 0) for value in frame[name].to_numpy(object)]
         return indices
-
-
-def _finite_or_nan(frame: pd.DataFrame, columns: list[str] | tuple[str, ...]) -> NDArray[np.float64]:
-    values = frame[list(columns)].to_numpy(np.float64)
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _mask(columns: list[str] | tuple[str, ...], chosen: list[str] | tuple[str, ...]) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.models.layers import mlp
 from clipfarm_tasks.models.network import fit_network, load_plain, save_plain
 from clipfarm_tasks.models.rows import Labelled
-from clipfarm_tasks.models.training_loop import Trained, predict
+from clipfarm_tasks.models.training_loop import Trained, run_in_blocks
 
 FILE = "gbdt_projector.pt"
 CURVE = "gbdt_projector"
@@ -87,7 +87,7 @@ class Projector:
 
     def __call__(self, fused: F32) -> F32:
         """(N, D) to (N, P) float32."""
-        return predict(self.net.projector, (fused,))
+        return run_in_blocks(self.net.projector, (fused,))
 
     def save(self, folder: Path) -> Path:
         """Write ``gbdt_projector.pt``: {state_dict, input_dim, projector_dim}."""

@@ -1,4 +1,4 @@
-"""From a family's name to its class, importing only what that family needs."""
+"""From a family's name to its model, importing only what that family needs."""
 
 from importlib import import_module
 from pathlib import Path
@@ -7,9 +7,9 @@ from clipfarm_tasks.families import Family
 from clipfarm_tasks.models.family import ModelFamily
 
 # By name, because an import costs: ridge must not pay for torch, nor the networks for scikit-learn.
-_CLASSES = {
-    Family.CONCAT_MLP: ("clipfarm_tasks.models.concat_mlp", "ConcatMlpFamily"),
-    Family.GATED_FUSION_MLP: ("clipfarm_tasks.models.gated_fusion_mlp", "GatedFusionMlpFamily"),
+_MAKERS = {
+    Family.CONCAT_MLP: ("clipfarm_tasks.models.concat_mlp", "concat_mlp"),
+    Family.GATED_FUSION_MLP: ("clipfarm_tasks.models.gated_fusion_mlp", "gated_fusion_mlp"),
     Family.RIDGE: ("clipfarm_tasks.models.ridge", "RidgeFamily"),
     Family.GBDT: ("clipfarm_tasks.models.gbdt", "GbdtFamily"),
 }
@@ -17,7 +17,9 @@ _CLASSES = {
 
 def create(family: Family) -> ModelFamily:
     """An unfitted model of ``family``."""
-    return _class_of(family)()
+    module, name = _MAKERS[family]
+    model: ModelFamily = getattr(import_module(module), name)()
+    return model
 
 
 def load(family: Family, folder: Path) -> ModelFamily:
@@ -25,11 +27,8 @@ def load(family: Family, folder: Path) -> ModelFamily:
 
     Raises:
         FileNotFoundError: a file of the family is not in the folder.
+        DataError: a file holds something else than a model of the family.
     """
-    return _class_of(family).load(folder)
-
-
-def _class_of(family: Family) -> type[ModelFamily]:
-    module, name = _CLASSES[family]
-    found: type[ModelFamily] = getattr(import_module(module), name)
-    return found
+    model = create(family)
+    model.load(folder)
+    return model

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import Family
+from clipfarm_tasks.families import VECTOR_COLUMN, Family
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 
 T = TypeVar("T")
@@ -30,14 +30,18 @@ def required_vectors(rows: ModelInputs, name: VectorName, family: Family, width:
 
 
 def check_columns(rows: ModelInputs, columns: Iterable[str], family: Family) -> None:
-    """Refuse metadata that lacks a column the family was told to use, or was fitted on.
+    """Refuse metadata that lacks a column the family was told to use, or was fitted on, or that calls one a vector's.
 
     Raises:
-        DataError: names every missing column.
+        DataError: names every such column.
     """
-    missing = [name for name in columns if name not in rows.metadata.columns]
+    names = list(columns)
+    missing = [name for name in names if name not in rows.metadata.columns]
     if missing:
         raise DataError(f"expected the metadata columns {missing}, got a frame without them, in family {family}")
+    taken = [name for name in names if VECTOR_COLUMN.fullmatch(name)]
+    if taken:
+        raise DataError(f"expected no metadata column named like a vector column, got {taken}, in family {family}")
 
 
 def check_target(rows: ModelInputs, target: F32, part: str) -> None:

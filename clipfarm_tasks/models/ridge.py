@@ -1,37 +1,40 @@
 """ridge: RidgeCV over (numerics, one-hot categories, fused vector)."""
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.families import PRESETS, Family, RidgePreset
-from clipfarm_tasks.models.column_transformer import linear_columns, metadata_frame, with_vectors
+from clipfarm_tasks.models.column_transformer import (
+    linear_columns,
+    metadata_frame,
+    vector_columns,
+    with_vectors,
+)
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.fitted_pipeline import FittedPipeline
-from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, ModelInputs
+from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, F64, ModelInputs
 from clipfarm_tasks.models.log_counts import logged_columns
 from clipfarm_tasks.models.required import check_columns, check_target, fitted, required_vectors
+from clipfarm_tasks.models.ridge_grid import fit_ridge
 from clipfarm_tasks.models.seeds import seed_python
-from clipfarm_tasks.models.streamed_ridge import F64, fit_streamed
 
 NAME = Family.RIDGE
-FILE = "ridge.joblib"
 RECIPE = cast("RidgePreset", PRESETS[NAME].hyperparams)
 
 
 class RidgeFamily:
     """The family; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
 
-    def __init__(self, pipeline: FittedPipeline | None = None) -> None:
-        """Unfitted, unless given a fitted pipeline."""
-        self._pipeline = pipeline
+    def __init__(self) -> None:
+        """Unfitted."""
+        self._pipeline: FittedPipeline | None = None
 
     def fit(
         self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
@@ -49,22 +52,31 @@ class RidgeFamily:
         log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
         columns = (options.numeric_cols, options.categorical_cols)
         metadata = metadata_frame(train.metadata, *columns)
+        vectors = vector_columns("fused", fused.shape[1])
+        scale = _unit_scale(fused)
         with threadpool_limits(options.threads):
             pre = linear_columns(
-                metadata, options.numeric_cols, log_cols, options.categorical_cols, "fused", fused.shape[1]
+                metadata,
+                options.numeric_cols,
+                log_cols,
+                options.categorical_cols,
+                vectors,
+                scale,
+                RECIPE.categories,
             )
 
             def blocks(size: int) -> Iterator[F64]:
                 for start in range(0, len(fused), size):
                     block = slice(start, start + size)
-                    yield pre.transform(with_vectors(metadata[block], "fused", fused[block]))
+                    yield pre.transform(with_vectors(metadata[block], vectors, fused[block]))
 
             width = max(part.stop for part in pre.output_indices_.values())
             model = fit_ridge(blocks, width, train_target.astype(np.float64), RECIPE)
-        self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]), "fused")
+        self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]))
         found = {
             "alpha": float(model.alpha_),
             "alphas": [float(alpha) for alpha in model.alphas],
+            "vector_scale": scale,
             "log_cols": list(log_cols),
         }
         return FitReport(hyperparams={**asdict(RECIPE), **found})
@@ -76,37 +88,22 @@ class RidgeFamily:
             DataError: ``fused`` is missing or of another width than in the fit, or a metadata column is missing.
         """
         pipeline = fitted(self._pipeline, NAME)
-        return pipeline.predict(rows, required_vectors(rows, "fused", NAME, pipeline.width), NAME)
+        return pipeline.predict(rows, required_vectors(rows, "fused", NAME, len(pipeline.vector_cols)), NAME)
 
     def save(self, folder: Path) -> list[Path]:
-        """Write ``ridge.joblib``."""
-        return [fitted(self._pipeline, NAME).save(folder / FILE)]
+        """Write ``ridge.skops`` and ``ridge.joblib``."""
+        return fitted(self._pipeline, NAME).save(folder, NAME)
 
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read ``ridge.joblib``."""
-        return cls(FittedPipeline.load(folder / FILE, "fused"))
+    def load(self, folder: Path) -> None:
+        """Read ``ridge.skops``."""
+        self._pipeline = FittedPipeline.load(folder, NAME)
 
 
-def fit_ridge(blocks: Callable[[int], Iterable[F64]], width: int, target: F64, recipe: RidgePreset) -> RidgeCV:
-    """RidgeCV on the preset's grid, continued upward to ``max_alpha`` when the best penalty is the grid's largest.
+def _unit_scale(vectors: F32) -> float:
+    """What takes (N, D) vectors to a mean squared norm of 1, about their origin; 1 if all are 0.
 
-    Leave-one-out errors of all penalties come from one eigendecomposition of the smaller Gram matrix. Up to as many
-    rows as columns that is (N, N) and scikit-learn's own fit will do: the features are no larger than (P, P). With
-    more rows they stay in blocks.
-
-    Args:
-        blocks: yields the (N, P) features as consecutive float64 blocks of the given number of rows, the last smaller.
-        width: P.
-        target: (N,) float64.
-        recipe: the grid and how it continues.
+    With it a penalty means the same in whatever unit an encoder writes its vectors.
     """
-    alphas = list(recipe.alphas)
-    grown = list(alphas)
-    while grown[-1] * recipe.alpha_step <= recipe.max_alpha:
-        grown.append(grown[-1] * recipe.alpha_step)
-    if len(target) > width:
-        return fit_streamed(partial(blocks, BLOCK_ROWS), target, alphas, grown)
-    (features,) = blocks(len(target))
-    model = RidgeCV(alphas=alphas).fit(features, target)
-    return model if model.alpha_ < max(alphas) else RidgeCV(alphas=grown).fit(features, target)
+    blocks = (vectors[start : start + BLOCK_ROWS] for start in range(0, len(vectors), BLOCK_ROWS))
+    squares = sum(float(np.square(block, dtype=np.float64).sum()) for block in blocks)
+    return math.sqrt(len(vectors) / squares) if squares else 1.0

@@ -1,15 +1,14 @@
-"""RidgeCV for more rows than columns, from two passes over blocks of rows: what it keeps is (P, P), never (N, P)."""
+"""RidgeCV for more rows than columns, from passes over blocks of rows: what it keeps is (P, P), never (N, P)."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
 from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.models.inputs import F64
 
-F64 = NDArray[np.float64]
 Blocks = Callable[[], Iterable[F64]]
 _EPSILON = np.finfo(np.float64).eps
 
@@ -31,42 +30,55 @@ class NormalEquations:
     moment: F64
 
 
-def fit_streamed(blocks: Blocks, target: F64, alphas: list[float], grown: list[float]) -> RidgeCV:
-    """What `RidgeCV(alphas)` fits, or `RidgeCV(grown)` when the best of ``alphas`` is the largest.
+class StreamedRidge:
+    """What `RidgeCV(alphas).fit` does, for any number of grids over the same rows.
 
     The error of leaving row i out of a ridge regression with a free intercept is (y_i - fit_i) / (1 - h_i). With the
     eigendecomposition V diag(s) V' of the centred gram matrix and z_i = V' (x_i - mean), the leverage h_i is
     1/N + sum_j z_ij^2 / (s_j + alpha): one decomposition and one product per row serve every alpha (Rifkin and
     Lippert, "Notes on Regularized Least Squares", MIT-CSAIL-TR-2007-025, section 3).
 
-    Args:
-        blocks: called twice; yields the features as consecutive (B, P) float64 blocks of any sizes.
-        target: (N,) float64.
-        alphas: penalties to choose from.
-        grown: ``alphas`` and larger ones.
-
-    Raises:
-        DataError: features or target so large that their products overflow.
+    Attributes:
+        squares: sum of squares of the centred features.
     """
-    sums = _sums(blocks(), target)
-    _require_finite(sums.gram, "products of features")
-    eigenvalues, vectors = np.linalg.eigh(sums.gram)
-    spectrum = np.maximum(eigenvalues, 0.0)  # rounding leaves a collinear direction a little below 0
-    rotated = vectors.T @ sums.moment  # (P,)
-    inverse = 1.0 / (spectrum[:, None] + np.array(grown))  # (P, A)
-    scores = -_leave_one_out(blocks(), target, sums, vectors, rotated[:, None] * inverse, inverse)
-    _require_finite(scores, "leave-one-out errors")
-    best = int(np.argmax(scores[: len(alphas)]))
-    tried = alphas
-    if alphas[best] == max(alphas):
-        best, tried = int(np.argmax(scores)), grown
-    model = RidgeCV(alphas=tried)
-    model.alpha_ = tried[best]
-    model.best_score_ = float(scores[best])
-    model.coef_ = vectors @ (rotated * inverse[:, best])
-    model.intercept_ = sums.target_mean - float(sums.mean @ model.coef_)
-    model.n_features_in_ = len(sums.mean)
-    return model
+
+    def __init__(self, blocks: Blocks, target: F64) -> None:
+        """Pass over the rows once.
+
+        Args:
+            blocks: called once here and once by `fit`; yields the features as consecutive (B, P) float64 blocks of any
+                sizes.
+            target: (N,) float64.
+
+        Raises:
+            DataError: features so large that their products overflow.
+        """
+        self._blocks, self._target = blocks, target
+        self._sums = _sums(blocks(), target)
+        _require_finite(self._sums.gram, "products of features")
+        self.squares = float(np.trace(self._sums.gram))
+        eigenvalues, self._vectors = np.linalg.eigh(self._sums.gram)
+        self._spectrum = np.maximum(eigenvalues, 0.0)  # rounding leaves a collinear direction a little below 0
+
+    def fit(self, alphas: list[float]) -> RidgeCV:
+        """The fit with the penalty of the smallest leave-one-out error; passes over the rows once more.
+
+        Raises:
+            DataError: a target so large that the errors overflow.
+        """
+        rotated = self._vectors.T @ self._sums.moment  # (P,)
+        inverse = 1.0 / (self._spectrum[:, None] + np.array(alphas))  # (P, A)
+        weights = rotated[:, None] * inverse
+        scores = -_leave_one_out(self._blocks(), self._target, self._sums, self._vectors, weights, inverse)
+        _require_finite(scores, "leave-one-out errors")
+        best = int(np.argmax(scores))
+        model = RidgeCV(alphas=alphas)
+        model.alpha_ = alphas[best]
+        model.best_score_ = float(scores[best])
+        model.coef_ = self._vectors @ weights[:, best]
+        model.intercept_ = self._sums.target_mean - float(self._sums.mean @ model.coef_)
+        model.n_features_in_ = len(self._sums.mean)
+        return model
 
 
 def _sums(blocks: Iterable[F64], target: F64) -> NormalEquations:

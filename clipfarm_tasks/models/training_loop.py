@@ -24,7 +24,7 @@ class Trained:
     batch_size: int
 
 
-def train(
+def run_epochs(
     model: nn.Module, train_rows: Rows, val_rows: Rows, recipe: NeuralPreset, max_epochs: int, patience: int, seed: int
 ) -> Trained:
     """AdamW on the MSE of ``target_log``; stops early on validation RMSE and leaves the best weights in ``model``.
@@ -68,7 +68,7 @@ def train(
     return Trained(curve, best_epoch, recipe.batch_size)
 
 
-def predict(model: nn.Module, arrays: Arrays) -> F32:
+def run_in_blocks(model: nn.Module, arrays: Arrays) -> F32:
     """float32 outputs of ``model``, a module on the CPU, for N rows: computed in blocks to bound memory."""
     model.eval()
     with torch.inference_mode():

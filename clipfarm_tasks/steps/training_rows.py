@@ -143,7 +143,7 @@ def _features(
             f"expected the {len(ids)} videos of the split, got {len(ids) - position.null_count} of them, in "
             f"{context.store.uri(labels.key)}"
         )
-    return table.select(columns).take(position).to_pandas()
+    return table.take(position).to_pandas()[columns]  # selected here: a table without columns has no rows
 
 
 def _vectors(

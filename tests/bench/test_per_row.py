@@ -9,7 +9,7 @@ from bench.epoch_inputs import NAMES, epoch_inputs
 from bench.per_row import RowDataset, train_per_row
 from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.rows import Labelled, rows_on
-from clipfarm_tasks.models.training_loop import train
+from clipfarm_tasks.models.training_loop import run_epochs
 
 # One batch holds all rows: the order in which they are drawn then makes no difference.
 RECIPE = NeuralPreset(hidden=(), dropout=0.0, learning_rate=0.05, weight_decay=0.01, batch_size=64)
@@ -37,7 +37,7 @@ def labelled(rows, seed):
 def test_both_loops_learn_the_same_weights(fused):
     parts = labelled(40, 0), labelled(12, 1)
     ours, theirs = Slope(), Slope()
-    trained = train(ours, *rows_on(torch.device("cpu"), parts), RECIPE, max_epochs=5, patience=5, seed=0)
+    trained = run_epochs(ours, *rows_on(torch.device("cpu"), parts), RECIPE, max_epochs=5, patience=5, seed=0)
     val_loss = train_per_row(theirs, *parts, RECIPE, epochs=5, fused=fused)
     assert trained.best_epoch == 5
     assert val_loss == pytest.approx(trained.curve.val_loss[-1], rel=1e-4)

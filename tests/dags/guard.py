@@ -28,6 +28,7 @@ HEAVY = {
     "pyarrow",
     "scipy",
     "sklearn",
+    "skops",
     "torch",
 }
 FOLDER, *OURS = (str(pathlib.Path(argument).resolve()) for argument in sys.argv[1:])

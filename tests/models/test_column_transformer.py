@@ -11,8 +11,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from clipfarm_tasks.families import Family
+from clipfarm_tasks.families import CategoryPreset, Family
+from clipfarm_tasks.models import skops_file
 from clipfarm_tasks.models.column_transformer import (
+    columns_read,
     linear_columns,
     metadata_frame,
     tree_columns,
@@ -24,15 +26,17 @@ from clipfarm_tasks.models.registry import create
 
 NUMERIC = ("subscribers", "duration", "is_short")
 CATEGORICAL = ("country", "language")
+VECTORS = vector_columns("fused", 19)
+CATEGORIES = CategoryPreset(min_frequency=20, max_categories=256)
 
 
 def frame_of(videos):
-    return with_vectors(metadata_frame(videos.rows.metadata, NUMERIC, CATEGORICAL), "fused", videos.rows.fused)
+    return with_vectors(metadata_frame(videos.rows.metadata, NUMERIC, CATEGORICAL), VECTORS, videos.rows.fused)
 
 
-def fitted_linear(videos, numeric_cols=NUMERIC, log_cols=("subscribers",), categorical_cols=CATEGORICAL):
+def fitted_linear(videos, numeric_cols=NUMERIC, log_cols=("subscribers",), categorical_cols=CATEGORICAL, scale=1.0):
     metadata = metadata_frame(videos.rows.metadata, numeric_cols, categorical_cols)
-    return linear_columns(metadata, numeric_cols, log_cols, categorical_cols, "fused", 19)
+    return linear_columns(metadata, numeric_cols, log_cols, categorical_cols, VECTORS, scale, CATEGORIES)
 
 
 @pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
@@ -73,7 +77,7 @@ def test_the_file_of_ridge_is_a_pipeline_that_learns_anew(videos, options, tmp_p
     model = create(Family.RIDGE)
     model.fit(videos.rows, videos.target, videos.rows, videos.target, options())
     model.save(tmp_path)
-    loaded = joblib.load(tmp_path / "ridge.joblib")
+    loaded = skops_file.load(tmp_path / "ridge.skops")
     frame, predicted = frame_of(videos), loaded.predict(frame_of(videos))
     np.testing.assert_allclose(predicted, model.predict(videos.rows), rtol=1e-6)
     shifted = frame.assign(duration=frame["duration"] * 3 + 50, country=frame["country"].map({"US": "XX", "DE": "YY"}))
@@ -101,6 +105,12 @@ def test_linear_columns_learn_from_all_rows_what_an_unfrozen_pipeline_learns(vid
     np.testing.assert_array_equal(features[:, 22:], one_hot)
 
 
+def test_vectors_are_multiplied_by_one_number(videos):
+    plain, halved = (fitted_linear(videos, scale=scale).transform(frame_of(videos)) for scale in (1.0, 0.5))
+    np.testing.assert_array_equal(halved[:, 3:22], 0.5 * plain[:, 3:22])
+    np.testing.assert_array_equal(np.delete(halved, range(3, 22), axis=1), np.delete(plain, range(3, 22), axis=1))
+
+
 def test_a_missing_category_counts_as_the_most_frequent_and_an_unseen_one_as_none(videos):
     pre, frame = fitted_linear(videos, (), (), ("country",)), frame_of(videos)
     most = frame["country"].mode()[0]
@@ -110,16 +120,32 @@ def test_a_missing_category_counts_as_the_most_frequent_and_an_unseen_one_as_non
     assert unseen.sum() == 0
 
 
-def test_tree_columns_keep_missing_numerics_and_pool_rare_categories(videos):
+@pytest.mark.parametrize("make", ["linear", "tree"])
+def test_rare_and_unseen_categories_share_the_last_column(videos, make):
+    rare = videos.rows.metadata.assign(language=["fr", "it", "es"] + 197 * ["de"])
+    metadata = metadata_frame(rare, NUMERIC, ("language",))
+    if make == "linear":
+        pre = linear_columns(metadata, (), (), ("language",), VECTORS, 1.0, CATEGORIES)
+    else:
+        pre = tree_columns((), (), (), ("language",), VECTORS, CATEGORIES)
+        pre.fit(with_vectors(metadata, VECTORS, videos.rows.fused))
+    one_hot = pre.transform(with_vectors(metadata, VECTORS, videos.rows.fused))[:, 19:]
+    np.testing.assert_array_equal(one_hot, np.repeat([[0, 1], [1, 0]], [3, 197], axis=0))
+    later = with_vectors(metadata.assign(language="klingon"), VECTORS, videos.rows.fused)
+    np.testing.assert_array_equal(pre.transform(later)[:, 19:], 200 * [[0, 1]])
+
+
+def test_the_columns_that_are_read_are_told_by_pre_itself(videos):
+    assert columns_read(fitted_linear(videos)) == (list(NUMERIC), list(CATEGORICAL), VECTORS)
+    trees = tree_columns(NUMERIC, ("subscribers",), ("is_short",), CATEGORICAL, VECTORS, CATEGORIES)
+    assert columns_read(trees) == (list(NUMERIC), list(CATEGORICAL), VECTORS)
+
+
+def test_tree_columns_keep_missing_numerics(videos):
     frame = frame_of(videos)
-    frame.loc[:2, "language"] = ["fr", "it", "es"]
-    pre = tree_columns(NUMERIC, ("subscribers",), (), ("language",), vector_columns("fused", 19), min_frequency=20)
-    features = pre.fit_transform(frame)
+    features = tree_columns(NUMERIC, ("subscribers",), (), (), VECTORS, CATEGORIES).fit_transform(frame)
     np.testing.assert_array_equal(np.isnan(features[:, 0]), frame["subscribers"].isna())
-    # de, en, and one column for the three rare ones, which an unseen language joins.
-    assert features.shape == (200, 3 + 19 + 3)
-    np.testing.assert_array_equal(features[:3, -1], 1)
-    assert pre.transform(frame.assign(language="klingon"))[:, -1].all()
+    assert features.shape == (200, 3 + 19)
 
 
 def test_infinite_numerics_become_missing(videos):

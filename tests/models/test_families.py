@@ -16,6 +16,7 @@ from sklearn.metrics import r2_score
 from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import PRESETS, Family
+from clipfarm_tasks.models import skops_file
 from clipfarm_tasks.models.registry import create, load
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +30,8 @@ CURVE_OF = {
 FILES_OF = {
     Family.CONCAT_MLP: {"concat_mlp.pt"},
     Family.GATED_FUSION_MLP: {"gated_fusion_mlp.pt"},
-    Family.RIDGE: {"ridge.joblib"},
-    Family.GBDT: {"gbdt_projector.pt", "gbdt.joblib"},
+    Family.RIDGE: {"ridge.skops", "ridge.joblib"},
+    Family.GBDT: {"gbdt_projector.pt", "gbdt.skops", "gbdt.joblib"},
 }
 
 pytestmark = pytest.mark.parametrize("family", list(Family), ids=str)
@@ -278,8 +279,8 @@ def test_artifacts_hold_exactly_the_published_keys(family, model, videos, tmp_pa
         if path.suffix == ".pt":
             content = torch.load(path, weights_only=True)
             PUBLISHED[path.name](content)
-        else:
-            pipeline = joblib.load(path)
+        elif path.suffix == ".skops":
+            pipeline = skops_file.load(path)
             prefix, width = ("fused", 19) if family is Family.RIDGE else ("proj", 8)
             assert list(pipeline.named_steps) == ["pre", "model"]
             assert type(pipeline.named_steps["pre"]) is ColumnTransformer

@@ -104,11 +104,11 @@ def test_out_of_memory_while_rows_are_placed_leaves_them_on_the_host(monkeypatch
 
     def trained(model, train_rows, val_rows, *rest):
         kinds.append((type(train_rows), type(val_rows)))
-        return training_loop.train(model, train_rows, val_rows, *rest)
+        return training_loop.run_epochs(model, train_rows, val_rows, *rest)
 
     kinds = []
     monkeypatch.setattr(network, "rows_on", placed)
-    monkeypatch.setattr(network, "train", trained)
+    monkeypatch.setattr(network, "run_epochs", trained)
     fit(options())
     monkeypatch.setattr(rows, "_resident", Failing(rows._resident, {2}))
     assert_same(fit(options()), half)

@@ -1,62 +1,42 @@
+"""ridge: vectors in any unit, and columns of many categories."""
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from clipfarm_tasks.families import RidgePreset
-from clipfarm_tasks.models.ridge import RECIPE, fit_ridge
-
-RNG = np.random.default_rng(0)
+from clipfarm_tasks.models.ridge import RidgeFamily
 
 
-def data(n, width, noise):
-    features = RNG.normal(size=(n, width))
-    return features, features[:, 0] + noise * RNG.normal(size=n)
+def fitted(data, options):
+    model = RidgeFamily()
+    return model, model.fit(data.rows, data.target, data.rows, data.target, options)
 
 
-def fit(features, target, recipe):
-    def blocks(size):
-        return (features[start : start + size] for start in range(0, len(features), size))
-
-    return fit_ridge(blocks, features.shape[1], target, recipe)
-
-
-def leave_one_out(features, target, alpha):
-    """Mean squared error of N fits that each miss one row, by the normal equations; the intercept is not penalised."""
-    errors = []
-    for row in range(len(target)):
-        rest = np.arange(len(target)) != row
-        x, y = features[rest], target[rest]
-        centred = x - x.mean(axis=0)
-        weights = np.linalg.solve(centred.T @ centred + alpha * np.eye(x.shape[1]), centred.T @ (y - y.mean()))
-        errors.append(target[row] - y.mean() - (features[row] - x.mean(axis=0)) @ weights)
-    return np.mean(np.square(errors))
+@pytest.mark.parametrize("rows", [200, 25], ids=["more rows than columns", "fewer"])
+@pytest.mark.parametrize("unit", [1e-12, 0.01, 100.0, 1e12])
+def test_vectors_in_another_unit_give_the_same_predictions(new_videos, options, unit, rows):
+    data = new_videos(rows)
+    scaled = replace(data, rows=replace(data.rows, fused=np.float32(unit) * data.rows.fused))
+    (model, report), (other, other_report) = fitted(data, options()), fitted(scaled, options())
+    np.testing.assert_allclose(other.predict(scaled.rows), model.predict(data.rows), rtol=1e-4, atol=1e-4)
+    assert other_report.hyperparams["alpha"] == report.hyperparams["alpha"]
 
 
-@pytest.mark.parametrize(("n", "width"), [(40, 5), (25, 60)])
-def test_alpha_has_the_smallest_leave_one_out_error_of_the_grid(n, width):
-    features, target = data(n, width, noise=1.0)
-    model = fit(features, target, RECIPE)
-    errors = {float(alpha): leave_one_out(features, target, alpha) for alpha in model.alphas}
-    assert model.alpha_ == min(errors, key=errors.get)
+def test_vectors_of_zeros_leave_the_metadata(new_videos, options):
+    data = new_videos(200)
+    silent = replace(data, rows=replace(data.rows, fused=np.zeros_like(data.rows.fused)))
+    model, _ = fitted(silent, options())
+    assert np.corrcoef(model.predict(silent.rows), data.target)[0, 1] > 0.4
 
 
-def test_the_grid_stays_when_the_best_alpha_is_inside():
-    model = fit(*data(200, 5, noise=0.5), RECIPE)
-    np.testing.assert_array_equal(model.alphas, RECIPE.alphas)
-    assert model.alpha_ < 100
-
-
-def test_the_grid_grows_by_its_step_when_the_best_alpha_is_at_its_edge():
-    features, target = data(60, 40, noise=20.0)
-    recipe = RidgePreset(alphas=(0.1, 0.3), alpha_step=3.0, max_alpha=1e6)
-    model = fit(features, target, recipe)
-    np.testing.assert_allclose(np.divide(model.alphas[2:], model.alphas[1:-1]), 3.0)
-    assert model.alpha_ > 0.3
-    assert 1e6 / 3 < max(model.alphas) <= 1e6
-    assert leave_one_out(features, target, model.alpha_) < leave_one_out(features, target, 0.3)
-
-
-def test_the_grid_ends_at_max_alpha_when_nothing_is_learnable():
-    features = RNG.normal(size=(30, 20))
-    model = fit(features, np.tile([1.0, -1.0], 15), RidgePreset((0.1,), 3.0, 5.0))
-    assert max(model.alphas) == pytest.approx(2.7)
-    assert model.alpha_ <= 5.0
+@pytest.mark.parametrize("times", [1, 25])
+def test_the_width_does_not_grow_with_the_number_of_categories(new_videos, options, times):
+    """Rare ones are pooled; of those that are not rare, the most frequent have a column of their own."""
+    data = new_videos(300 * times)
+    searches = np.tile([f"search {number}" for number in range(300)], times).astype(object)
+    rows = replace(data.rows, metadata=data.rows.metadata.assign(country=searches))
+    model, _ = fitted(replace(data, rows=rows), options())
+    width = len(model._pipeline.pipeline.named_steps["model"].coef_)
+    numerics_vectors_language = 3 + 19 + 2
+    assert width == numerics_vectors_language + (1 if times == 1 else 256)

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-import joblib
 import numpy as np
 import pytest
 import torch
 
 from clipfarm_tasks.families import Family
-from clipfarm_tasks.models.column_transformer import metadata_frame, with_vectors
+from clipfarm_tasks.models import skops_file
+from clipfarm_tasks.models.column_transformer import metadata_frame, vector_columns, with_vectors
 from clipfarm_tasks.models.registry import create
 
 TRAIN, VAL = range(150), range(150, 200)
@@ -49,13 +49,13 @@ def assert_pre_is_the_same(pipelines, videos, options, prefix, width):
     one, other = (pipeline.named_steps["pre"] for pipeline in pipelines)
     for rows in (videos.rows, poisoned(videos).rows):
         metadata = metadata_frame(rows.metadata, options().numeric_cols, options().categorical_cols)
-        frame = with_vectors(metadata, prefix, vectors)
+        frame = with_vectors(metadata, vector_columns(prefix, width), vectors)
         np.testing.assert_array_equal(one.transform(frame), other.transform(frame))
 
 
 @pytest.mark.parametrize("family", [Family.RIDGE])
 def test_ridge_does_not_see_the_validation_part_at_all(pair, videos, options, tmp_path):
-    pipelines = [joblib.load(path) for path in saved(pair, tmp_path, "ridge.joblib")]
+    pipelines = [skops_file.load(path) for path in saved(pair, tmp_path, "ridge.skops")]
     assert_pre_is_the_same(pipelines, videos, options, "fused", 19)
     one, other = (pipeline.named_steps["model"] for pipeline in pipelines)
     assert (one.alpha_, one.intercept_) == (other.alpha_, other.intercept_)
@@ -75,7 +75,7 @@ def test_preprocess_of_a_network_is_that_of_the_train_part(pair, family, videos,
 
 @pytest.mark.parametrize("family", [Family.GBDT])
 def test_pre_of_the_trees_is_that_of_the_train_part(pair, videos, options, tmp_path):
-    pipelines = [joblib.load(path) for path in saved(pair, tmp_path, "gbdt.joblib")]
+    pipelines = [skops_file.load(path) for path in saved(pair, tmp_path, "gbdt.skops")]
     assert_pre_is_the_same(pipelines, videos, options, "proj", 8)
     encoders = [pipeline.named_steps["pre"].named_transformers_["cat"] for pipeline in pipelines]
     country = sorted(videos.take(TRAIN).rows.metadata["country"].dropna().unique())

@@ -9,7 +9,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.rows import HostRows, Labelled
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import predict, train
+from clipfarm_tasks.models.training_loop import run_epochs, run_in_blocks
 
 
 class Line(nn.Module):
@@ -45,13 +45,13 @@ def whole(data):
 
 def rmse(model, judged):
     features, target = (tensor.numpy() for tensor in whole(judged))
-    return math.sqrt(np.mean((predict(model, (features,)) - target) ** 2))
+    return math.sqrt(np.mean((run_in_blocks(model, (features,)) - target) ** 2))
 
 
 def test_restores_the_best_epoch_and_not_the_last():
     # Training pulls the weights from 0 to 2; validation likes 0.5, passes it on the way and gets worse from there.
     model, val = Line(), part(50, slope=0.5, seed=1)
-    trained = train(model, part(64, slope=2.0), val, recipe(), max_epochs=12, patience=12, seed=3)
+    trained = run_epochs(model, part(64, slope=2.0), val, recipe(), max_epochs=12, patience=12, seed=3)
     curve = trained.curve.val_rmse_log
     assert trained.best_epoch == 1 + int(np.argmin(curve)) < len(curve)
     assert curve[-1] > 2 * min(curve)
@@ -59,37 +59,37 @@ def test_restores_the_best_epoch_and_not_the_last():
 
 
 def test_stops_after_patience_epochs_without_a_better_one():
-    trained = train(Line(), part(64, slope=2.0), part(50, slope=0.5), recipe(), max_epochs=100, patience=4, seed=3)
+    trained = run_epochs(Line(), part(64, slope=2.0), part(50, slope=0.5), recipe(), max_epochs=100, patience=4, seed=3)
     assert len(trained.curve.val_loss) == trained.best_epoch + 4
 
 
 def test_trains_no_longer_than_max_epochs():
-    trained = train(Line(), part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=5, patience=1, seed=3)
+    trained = run_epochs(Line(), part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=5, patience=1, seed=3)
     assert len(trained.curve.train_loss) == len(trained.curve.val_loss) == 5
 
 
 def test_learns_the_line():
     model, val = Line(), part(50, slope=2.0, seed=1)
-    train(model, part(256, slope=2.0), val, recipe(), max_epochs=40, patience=6, seed=3)
+    run_epochs(model, part(256, slope=2.0), val, recipe(), max_epochs=40, patience=6, seed=3)
     np.testing.assert_allclose(model.linear.weight.detach().numpy(), [[2.0, 2.0]], atol=0.05)
 
 
 def test_every_row_is_seen_once_per_epoch_and_a_last_batch_of_one_is_fine():
     model = Line()
-    train(model, part(17, slope=1.0), part(3, slope=1.0), recipe(), max_epochs=2, patience=2, seed=3)
+    run_epochs(model, part(17, slope=1.0), part(3, slope=1.0), recipe(), max_epochs=2, patience=2, seed=3)
     assert model.batch_sizes == [8, 8, 1, 3, 8, 8, 1, 3]
 
 
 def test_train_loss_is_the_mean_over_rows_not_over_batches():
     # A learning rate of 0 leaves the model as it was, so the loss has a closed form.
     data = part(17, slope=1.0)
-    trained = train(Line(), data, data, recipe(learning_rate=0.0), max_epochs=1, patience=1, seed=3)
+    trained = run_epochs(Line(), data, data, recipe(learning_rate=0.0), max_epochs=1, patience=1, seed=3)
     assert trained.curve.train_loss[0] == pytest.approx(float((whole(data)[1] ** 2).mean()), rel=1e-6)
     assert trained.curve.val_loss[0] == pytest.approx(float((whole(data)[1] ** 2).mean()), rel=1e-6)
 
 
 def test_curve_is_in_log_space_units():
-    trained = train(Line(), part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=3, patience=3, seed=3)
+    trained = run_epochs(Line(), part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=3, patience=3, seed=3)
     np.testing.assert_allclose(trained.curve.val_rmse_log, np.sqrt(trained.curve.val_loss))
 
 
@@ -97,7 +97,7 @@ def test_the_seed_decides_the_order_of_the_rows():
     def weights(seed):
         seed_torch(0)
         model = Line()
-        train(model, part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=2, patience=2, seed=seed)
+        run_epochs(model, part(64, slope=2.0), part(50, slope=2.0), recipe(), max_epochs=2, patience=2, seed=seed)
         return model.linear.weight.detach().numpy()
 
     np.testing.assert_array_equal(weights(1), weights(1))
@@ -106,13 +106,13 @@ def test_the_seed_decides_the_order_of_the_rows():
 
 def test_leaves_the_model_in_evaluation_mode():
     model = nn.Sequential(nn.Linear(2, 1), nn.Dropout(0.5), nn.Flatten(0))
-    train(model, part(20, slope=2.0), part(20, slope=2.0), recipe(), max_epochs=1, patience=1, seed=3)
+    run_epochs(model, part(20, slope=2.0), part(20, slope=2.0), recipe(), max_epochs=1, patience=1, seed=3)
     assert not any(module.training for module in model.modules())
 
 
 def test_a_loss_that_is_not_finite_is_refused():
     with pytest.raises(DataError, match="expected a finite validation loss, got nan, in epoch 1"):
-        train(Line(math.nan), part(20, slope=1.0), part(5, slope=1.0), recipe(), max_epochs=3, patience=3, seed=3)
+        run_epochs(Line(math.nan), part(20, slope=1.0), part(5, slope=1.0), recipe(), max_epochs=3, patience=3, seed=3)
 
 
 def test_one_batch_is_one_step_of_adamw():
@@ -121,7 +121,7 @@ def test_one_batch_is_one_step_of_adamw():
     features, target = (tensor.numpy().astype(np.float64) for tensor in whole(data))
     gradient = 2 * (features @ [0.3, 0.3] - target) @ features / len(target)
     expected = 0.3 - 0.05 * 0.1 * 0.3 - 0.05 * gradient / (np.abs(gradient) + 1e-8)
-    train(model, data, part(1, slope=2.0), changed, max_epochs=1, patience=1, seed=3)
+    run_epochs(model, data, part(1, slope=2.0), changed, max_epochs=1, patience=1, seed=3)
     np.testing.assert_allclose(model.linear.weight.detach().numpy()[0], expected, rtol=1e-5)
 
 
@@ -129,8 +129,10 @@ def test_validation_and_prediction_in_blocks_are_as_in_one_piece(monkeypatch):
     def results():
         model, data = Line(0.3), part(20, slope=1.0)
         features = whole(data)[0].numpy()
-        trained = train(model, data, data, recipe(batch_size=20, learning_rate=0.0), max_epochs=1, patience=1, seed=3)
-        return trained.curve.val_loss, predict(model, (features,)), model.batch_sizes
+        trained = run_epochs(
+            model, data, data, recipe(batch_size=20, learning_rate=0.0), max_epochs=1, patience=1, seed=3
+        )
+        return trained.curve.val_loss, run_in_blocks(model, (features,)), model.batch_sizes
 
     loss, predicted, sizes = results()
     monkeypatch.setattr("clipfarm_tasks.models.rows.BLOCK_ROWS", 6)

@@ -17,6 +17,7 @@ FILES = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
     "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
     "models/concat_mlp.pt", "models/gated_fusion_mlp.pt", "models/ridge.joblib", "models/gbdt.joblib",
+    "models/ridge.skops", "models/gbdt.skops",
     "models/gbdt_projector.pt", "curves/concat_mlp_curve.json", "curves/gated_fusion_mlp_curve.json",
     "curves/gbdt_projector_curve.json",
 }  # fmt: skip

@@ -29,8 +29,13 @@ DOCUMENTS = {
 OWN_FILES = {
     Family.CONCAT_MLP: {"models/concat_mlp.pt", "curves/concat_mlp_curve.json"},
     Family.GATED_FUSION_MLP: {"models/gated_fusion_mlp.pt", "curves/gated_fusion_mlp_curve.json"},
-    Family.RIDGE: {"models/ridge.joblib"},
-    Family.GBDT: {"models/gbdt.joblib", "models/gbdt_projector.pt", "curves/gbdt_projector_curve.json"},
+    Family.RIDGE: {"models/ridge.skops", "models/ridge.joblib"},
+    Family.GBDT: {
+        "models/gbdt.skops",
+        "models/gbdt.joblib",
+        "models/gbdt_projector.pt",
+        "curves/gbdt_projector_curve.json",
+    },
 }
 CONFIG_USED = {
     "generated_at", "run_id", "git_sha", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",

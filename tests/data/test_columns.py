@@ -48,3 +48,8 @@ def test_identifiers_addresses_and_times(name):
 )
 def test_measurements_are_none_of_these(name):
     assert not names_no_feature(name)
+
+
+def test_a_column_called_like_a_vector_column_names_no_feature():
+    assert all(names_no_feature(name) for name in ("fused_0", "proj_0", "proj_127", ""))
+    assert not any(names_no_feature(name) for name in ("fused", "fused_0_mean", "my_fused_0", "proj_x", "fused_0\n"))

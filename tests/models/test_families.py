@@ -158,11 +158,50 @@ def test_no_text_at_all(family, videos, options):
     assert np.isfinite(model.predict(videos.rows)).all()
 
 
-def test_without_numerics_or_categories(family, videos, options):
-    train, val = videos.take(range(150)), videos.take(range(150, 200))
-    for columns in ({"numeric_cols": ()}, {"categorical_cols": ()}):
-        model, _ = fit(family, train, val, options(**columns))
-        assert np.isfinite(model.predict(videos.rows)).all()
+@pytest.mark.parametrize(
+    ("numeric_cols", "categorical_cols"),
+    [((), ()), (("subscribers",), ()), ((), ("country",)), (("constant", "empty"), ("one", "nothing"))],
+    ids=["no feature", "only numerics", "only categories", "nothing to learn from"],
+)
+def test_few_and_empty_columns(family, videos, options, tmp_path, numeric_cols, categorical_cols):
+    metadata = videos.rows.metadata.assign(
+        constant=7.0, empty=np.nan, one="same", nothing=np.full(200, None, dtype=object)
+    )
+    rows = replace(videos.rows, metadata=metadata[[*numeric_cols, *categorical_cols]])
+    data = replace(videos, rows=rows)
+    columns = options(numeric_cols=numeric_cols, categorical_cols=categorical_cols)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        model, _ = fit(family, data.take(range(150)), data.take(range(150, 200)), columns)
+    predicted = model.predict(rows)
+    assert np.isfinite(predicted).all()
+    model.save(tmp_path)
+    np.testing.assert_array_equal(load(family, tmp_path).predict(rows), predicted)
+
+
+@pytest.mark.parametrize("feature_set", list(FeatureSet))
+@pytest.mark.parametrize("value", [1e19, 1e30, 1e39, 1e300, -1e39])
+def test_a_wild_cell_counts_as_missing(family, videos, options, feature_set, value):
+    def with_cells(cell):
+        metadata = videos.rows.metadata.copy()
+        metadata.loc[[3, 160, 190], ["subscribers", "duration"]] = cell
+        return replace(videos, rows=replace(videos.rows, metadata=metadata))
+
+    wild, missing = with_cells(value), with_cells(np.nan)
+    short = options(feature_set=feature_set, max_epochs=1)
+    predicted = [
+        fit(family, data.take(range(150)), data.take(range(150, 180)), short)[0].predict(data.rows)
+        for data in (wild, missing)
+    ]
+    np.testing.assert_array_equal(*predicted)
+    assert np.abs(predicted[0]).max() < 1e3
+
+
+@pytest.mark.parametrize("name", ["fused_0", "proj_0", "fused_123456"])
+def test_a_metadata_column_called_like_a_vector_column_is_refused_by_name(family, videos, options, name):
+    data = replace(videos, rows=replace(videos.rows, metadata=videos.rows.metadata.assign(**{name: 1.0})))
+    with pytest.raises(DataError, match=rf"no metadata column named like a vector column, got \['{name}'\]"):
+        fit(family, data, data, options(numeric_cols=("duration", name)))
 
 
 def test_v1_takes_no_logs_and_v2_names_them(family, fitted, videos, options):

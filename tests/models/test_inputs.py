@@ -1,5 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
+
+from clipfarm_tasks.models.inputs import known_numbers
 
 
 def test_a_slice_is_a_view_with_metadata_of_its_own_numbering(videos):
@@ -17,3 +20,10 @@ def test_a_slice_is_a_view_with_metadata_of_its_own_numbering(videos):
 def test_a_slice_may_be_empty_or_reach_past_the_end(videos, start, stop, rows):
     part = videos.rows.slice(start, stop)
     assert (len(part), len(part.metadata), len(part.fused)) == (rows, rows, rows)
+
+
+def test_numbers_that_float32_cannot_square_are_missing():
+    cells = [1.0, -(2.0**63), 2.0**64, np.inf, -1e300, np.nan]
+    numbers = known_numbers(pd.DataFrame({"views": cells, "country": "US"}), ["views"])
+    np.testing.assert_array_equal(numbers[:, 0], [1.0, -(2.0**63), *4 * [np.nan]])
+    assert np.isfinite(np.square(numbers[:2].astype(np.float32))).all()

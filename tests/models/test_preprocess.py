@@ -63,3 +63,11 @@ def test_the_dict_is_plain_and_brings_everything_back(options):
 def test_no_columns_at_all_give_arrays_of_no_width(options):
     preprocess = Preprocess.fit(frame(), options(numeric_cols=(), categorical_cols=()))
     assert preprocess.numerics(frame()).shape == preprocess.categories(frame()).shape == (4, 0)
+
+
+def test_no_number_leaves_float32_however_small_the_scale(options):
+    tiny = frame(duration=[0.0, 1e-30, 2e-30, 3e-30])
+    preprocess = Preprocess.fit(tiny, options(feature_set=FeatureSet.V1_TRAINING_SUITE))
+    scaled = preprocess.numerics(frame(duration=[9e18, -9e18, 1e19, np.inf]))[:, 1]
+    assert scaled.tolist()[:2] == [2.0**63, -(2.0**63)]
+    np.testing.assert_array_equal(scaled[2:], preprocess.numerics(frame(duration=np.nan))[2:, 1])

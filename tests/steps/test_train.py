@@ -446,3 +446,13 @@ def test_two_workers_at_once_leave_one_complete_snapshot(prepared, tmp_path):
     assert_complete(files)
     published = {json.loads(out)["success_sha256"] for out, _ in answers}
     assert published == {hashlib.sha256(files["_SUCCESS"]).hexdigest()}
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_the_required_columns_alone_are_enough(upstream, run, family):
+    upstream.metadata = upstream.metadata[["video_id", "horizon_days", "horizon_view_count"]]
+    upstream.upload()
+    run.resolve(models=[family], max_epochs=1)
+    run.jobs()
+    config = json.loads(snapshot(run, family)["config_used.json"])
+    assert (config["numeric_cols"], config["categorical_cols"]) == ([], [])

@@ -24,9 +24,9 @@ def unpickling(source):
             said = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
             if name in ALWAYS or (argument and said.get(argument) is not wanted):
                 found.append(ast.unparse(node))
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name in PICKLES]
-        elif isinstance(node, ast.ImportFrom) and node.module in {*PICKLES, "joblib"}:
+        elif (isinstance(node, ast.Import) and not PICKLES.isdisjoint(alias.name for alias in node.names)) or (
+            isinstance(node, ast.ImportFrom) and node.module in {*PICKLES, "joblib"}
+        ):
             found.append(ast.unparse(node))
     return found
 

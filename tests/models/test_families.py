@@ -180,7 +180,7 @@ def test_few_and_empty_columns(family, videos, options, tmp_path, numeric_cols, 
 
 
 @pytest.mark.parametrize("feature_set", list(FeatureSet))
-@pytest.mark.parametrize("value", [1e19, 1e30, 1e39, 1e300, -1e39])
+@pytest.mark.parametrize("value", [1e30, -1e300])
 def test_a_wild_cell_counts_as_missing(family, videos, options, feature_set, value):
     def with_cells(cell):
         metadata = videos.rows.metadata.copy()

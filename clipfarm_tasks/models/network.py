@@ -1,5 +1,6 @@
 """From arrays to a trained network and to plain files: what the neural families and the gbdt projector share."""
 
+import io
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,7 +127,9 @@ def _rows_on_host(device: torch.device, parts: _Parts) -> tuple[Rows, ...]:
 def save_plain(path: Path, content: dict[str, Any]) -> Path:
     """Write a dict of tensors and plain Python values, creating the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, path)
+    buffer = io.BytesIO()  # into a file, torch tells of a full disk as RuntimeError("unexpected pos")
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getbuffer())
     return path
 
 

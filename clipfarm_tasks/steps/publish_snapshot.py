@@ -1,6 +1,5 @@
 """Publish a pair's snapshot over all its families, out of its jobs' snapshots."""
 
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +20,7 @@ from clipfarm_tasks.steps.snapshot_folder import (
 )
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.success_marker import read_marker
+from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
 
 def publish_snapshot(context: StepContext, strategy: Strategy, horizon: Horizon) -> SnapshotRecord:
@@ -34,11 +34,11 @@ def publish_snapshot(context: StepContext, strategy: Strategy, horizon: Horizon)
     marker = finish(context.store, run_id, prefix, digest)
     if marker is not None:
         return snapshot_record(context, prefix, marker, reused=True)
-    with tempfile.TemporaryDirectory(prefix="clipfarm-") as temporary:
-        folder = Path(temporary) / "pair"
+    with temporary_folder("a snapshot") as temporary:
+        folder = temporary / "pair"
         folder.mkdir()
-        jobs = _collect(context, strategy, horizon, Path(temporary), folder)
-        split = pd.read_parquet(Path(temporary) / context.params.models[0] / SPLIT_MANIFEST)
+        jobs = _collect(context, strategy, horizon, temporary, folder)
+        split = pd.read_parquet(temporary / context.params.models[0] / SPLIT_MANIFEST)
         write_documents(folder, pair_documents(Scope(context.config, strategy, horizon), jobs), split)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)

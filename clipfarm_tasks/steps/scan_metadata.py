@@ -1,12 +1,10 @@
 """Metadata CSV in, one Parquet file of typed rows per requested horizon out."""
 
-import tempfile
-from pathlib import Path
-
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ScannedHorizon, ScanRecord
 from clipfarm_tasks.data.metadata_files import write_horizons
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
 
 def scan_metadata(context: StepContext) -> ScanRecord:
@@ -15,13 +13,14 @@ def scan_metadata(context: StepContext) -> ScanRecord:
     Raises:
         DataError: the CSV breaks a rule.
         ChangedObjectError: the run's copy of the CSV was overwritten.
+        ConfigError: the temporary folder has no room.
     """
     pinned = context.config.inputs.metadata
-    with tempfile.TemporaryDirectory(prefix="clipfarm-") as folder:
-        local = Path(folder) / "metadata.csv"
+    with temporary_folder("typed metadata beside the CSV", pinned.size) as folder:
+        local = folder / "metadata.csv"
         kept = context.config.kept(pinned)
         context.store.download(kept.key, local, kept.etag, kept.size)
-        files = {horizon: Path(folder) / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
+        files = {horizon: folder / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
         with local.open("rb") as source:
             facts = write_horizons(source, context.store.uri(pinned.key), files, context.params.extra_features)
         horizons = {}

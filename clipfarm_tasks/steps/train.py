@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_recor
 from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, feature_lists, training_rows
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.success_marker import read_marker
+from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
 _FIT = "fit.json"
 _PREDICTED = "predicted.npz"
@@ -43,13 +43,13 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
     _check_features(context, horizon)
     rows = training_rows(context, strategy, horizon, family)
     data_sha256 = family_digests(rows.digests(), family)
-    with tempfile.TemporaryDirectory(prefix="clipfarm-") as temporary:
-        fitted = Path(temporary) / "fit"
+    with temporary_folder("a snapshot") as temporary:
+        fitted = temporary / "fit"
         if PRESETS[family].sees_fused:
             _fit(context, rows, family, fitted)
         else:
             _fit_or_share(context, rows, data_sha256, family, fitted)
-        folder = Path(temporary) / "snapshot"
+        folder = temporary / "snapshot"
         _write_snapshot(Scope(context.config, strategy, horizon, family), rows, data_sha256, fitted, folder)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)

@@ -24,6 +24,7 @@ from clipfarm_tasks.storage.errors import NOT_FOUND, S3_ERRORS, AlreadyThereErro
 from clipfarm_tasks.storage.one_heap import one_heap
 from clipfarm_tasks.storage.parallel import in_parallel
 from clipfarm_tasks.storage.retries import Retries
+from clipfarm_tasks.storage.temporary_disk import room_on_disk
 
 if TYPE_CHECKING:
     import boto3
@@ -119,16 +120,17 @@ class Store:
         return self._call(key, read)
 
     def download(self, key: str, path: Path, etag: str | None = None, size: int | None = None) -> int:
-        """Stream an object into a local file; returns its bytes. A broken stream starts again.
+        """Stream an object into a file of the temporary folder; returns its bytes. A broken stream starts again.
 
         ``etag`` and ``size`` (bytes) as in `get`.
 
         Raises:
             MissingObjectError: the object does not exist.
             ChangedObjectError: the object is not the version asked for.
+            ConfigError: the temporary folder has no room.
         """
         # Opened out here: a folder that does not exist must not pass for an object that does not.
-        with path.open("wb") as file:
+        with room_on_disk(self.uri(key), size), path.open("wb") as file:
 
             def stream() -> int:
                 file.seek(0)

@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 from numpy.typing import NDArray
 
-from clipfarm_tasks.errors import ConfigError
+from clipfarm_tasks.storage.temporary_disk import room_on_disk
 
 _MIB = 2**20
 
@@ -34,13 +34,8 @@ class MemoryOrDisk:
             self._left -= size
             return np.empty(shape, dtype=np.float32)
         # The file has no name: its space is freed with the array, and also when the process is killed.
-        with tempfile.TemporaryFile(prefix="clipfarm-") as file:
-            try:
-                # Reserved now: writing to a mapped page that the disk has no room for would kill the process.
-                os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                raise ConfigError(
-                    f"expected {math.ceil(size / _MIB)} MiB of disk for the vectors {name!r}, got {error.strerror}, in "
-                    f"{tempfile.gettempdir()}: set TMPDIR to a larger disk, or raise CLIPFARM_TRAIN_MEMORY_MIB"
-                ) from error
+        advice = ", or raise CLIPFARM_TRAIN_MEMORY_MIB"
+        with room_on_disk(f"the vectors {name!r}", size, advice), tempfile.TemporaryFile(prefix="clipfarm-") as file:
+            # Reserved now: writing to a mapped page that the disk has no room for would kill the process.
+            os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype=np.float32, mode="r+", shape=shape)

@@ -7,7 +7,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from clipfarm_tasks.errors import ConfigError
+from clipfarm_tasks.storage.temporary_disk import room_on_disk
 
 _PIECE_BYTES = 8 * 2**20
 
@@ -18,7 +18,7 @@ def row_spool() -> Iterator["RowSpool"]:
 
     Its file has no name: its space is freed with it, and also when the process is killed.
     """
-    with tempfile.TemporaryFile(prefix="clipfarm-") as file:
+    with room_on_disk("rows of a vector table"), tempfile.TemporaryFile(prefix="clipfarm-") as file:
         yield RowSpool(file)
 
 
@@ -37,16 +37,11 @@ class RowSpool:
             ConfigError: the temporary folder has no room.
         """
         rows = max(1, batch.num_rows * _PIECE_BYTES // max(1, batch.nbytes))
-        try:
+        with room_on_disk("rows of a vector table", batch.nbytes):
             if self._writer is None:
                 self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), batch.schema)
             for start in range(0, batch.num_rows, rows):
                 self._writer.write_batch(batch.slice(start, rows))
-        except OSError as error:
-            raise ConfigError(
-                f"expected room on disk for {batch.nbytes} bytes of rows, got {error}, in {tempfile.gettempdir()}: set "
-                "TMPDIR to a larger disk"
-            ) from error
 
     def to_reader(self) -> pa.RecordBatchReader:
         """All rows from the first one on; the spool takes no more. At least one batch must have been written."""

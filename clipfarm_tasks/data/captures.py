@@ -11,26 +11,51 @@ _CAPTURES = pa.schema({"video_id": pa.string(), "captured_at": pa.timestamp("us"
 _BY_VIDEO_AND_TIME = [("video_id", "ascending", "at_start"), ("captured_at", "ascending", "at_start")]
 
 
+# Numbers that are times: those of the years 1973 to 2286, in seconds, milliseconds, microseconds or nanoseconds since
+# 1970. These ranges do not meet, and a date like 20260301 lies outside of them.
+_SINCE_1970 = r"^\d{9,19}(\.\d*)?$|^\d(\.\d+)?[eE]\+?(0?[89]|1[0-8])$"
+_FIRST_SECOND, _END_SECOND = 1e8, 1e10
+
+
 def parse_times(texts: pa.Array) -> NDArray[np.datetime64]:
-    """Read ISO 8601 text with any offset as UTC; a text without offset is UTC.
+    """Read ISO 8601 text with any offset, or the time since 1970 as a number, as UTC; a text without offset is UTC.
 
     Args:
-        texts: (N,) string.
+        texts: (N,) string, or numbers.
 
     Returns:
         (N,) datetime64[us]: NaT where null or unreadable.
     """
+    texts = pc.cast(texts, pa.string())
     try:
         # All with an offset, which is the rule, and no Python object is made of a cell.
-        times: NDArray[np.datetime64] = pc.cast(texts, pa.timestamp("us", "UTC")).to_numpy(zero_copy_only=False)
+        return np.array(pc.cast(texts, pa.timestamp("us", "UTC")), "datetime64[us]")
     except pa.ArrowInvalid:
-        # pandas reads "now" and "today" as times; a pure function must not look at the clock.
-        dated = pc.match_substring_regex(texts, r"^\d{4}")
-        # One cell with more digits would make it count all of them in nanoseconds, which do not reach the year 2263.
-        micro = pc.replace_substring_regex(texts, r"(\.\d{6})\d+", r"\1")
-        plain = pc.if_else(dated, micro, None).to_numpy(zero_copy_only=False)
-        index = pd.to_datetime(pd.Series(plain, dtype=object), format="ISO8601", utc=True, errors="coerce")
-        times = index.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
+        is_number = pc.fill_null(pc.match_substring_regex(texts, _SINCE_1970), False)
+    times = _iso_times(pc.if_else(is_number, None, texts))
+    numbers = pc.indices_nonzero(is_number).to_numpy()
+    times[numbers] = _times_since_1970(pc.cast(texts.take(pa.array(numbers)), pa.float64()).to_numpy())
+    return times
+
+
+def _times_since_1970(numbers: NDArray[np.float64]) -> NDArray[np.datetime64]:
+    """(N,) datetime64[us] of numbers whose size tells their unit; NaT where it tells none."""
+    times = np.full(numbers.shape, "NaT", "datetime64[us]")
+    for unit in (1.0, 1e3, 1e6, 1e9):  # parts of a second
+        inside = (numbers >= _FIRST_SECOND * unit) & (numbers < _END_SECOND * unit)
+        times[inside] = np.round(numbers[inside] / unit * 1e6).astype(np.int64).astype("datetime64[us]")
+    return times
+
+
+def _iso_times(texts: pa.Array) -> NDArray[np.datetime64]:
+    """(N,) datetime64[us] of ISO 8601 text; NaT where null or unreadable."""
+    # pandas reads "now" and "today" as times; a pure function must not look at the clock.
+    dated = pc.match_substring_regex(texts, r"^\d{4}")
+    # One cell with more digits would make it count all of them in nanoseconds, which do not reach the year 2263.
+    micro = pc.replace_substring_regex(texts, r"(\.\d{6})\d+", r"\1")
+    plain = pc.if_else(dated, micro, None).to_numpy(zero_copy_only=False)
+    index = pd.to_datetime(pd.Series(plain, dtype=object), format="ISO8601", utc=True, errors="coerce")
+    times: NDArray[np.datetime64] = index.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
     return times
 
 

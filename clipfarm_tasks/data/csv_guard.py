@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from typing import BinaryIO
 
 import numpy as np
@@ -11,6 +12,7 @@ from clipfarm_tasks.errors import DataError
 _BOM = b"\xef\xbb\xbf"
 _QUOTE = ord('"')
 _BESIDE_QUOTE = np.isin(np.arange(256), list(b',\r\n"'))
+_END_OF_FIELD = re.compile(rb"[,\r\n]")
 _WINDOW = 1024
 
 
@@ -98,10 +100,10 @@ class GuardedReader(io.RawIOBase):
                     f"expected a comma or a line end after a closing quote, got {ready[position : position + 20]!r} "
                     f"on line {self._line(ready, position)}, in {self._where}"
                 )
-            end = next((at for at in range(position, len(ready)) if ready[at] in b",\r\n"), None)
+            end = _END_OF_FIELD.search(ready, position)
             if end is None:  # the field goes on in the next chunk, to the right of an ordinary character
                 break
-            quotes = quotes[np.searchsorted(quotes, end) :]
+            quotes = quotes[np.searchsorted(quotes, end.start()) :]
         if opened:
             self._opened_on = self._line(ready, opened)
         self._lines += ready.count(b"\n", 1)

@@ -28,6 +28,7 @@ class ScanFacts(Frozen):
     dropped: dict[str, int] = Field(description="Rows that belong to no horizon, by reason")
     horizons: tuple[float, ...] = Field(description=f"Horizons found, days; the smallest {MOST_HORIZONS_NAMED} of them")
     rows: dict[Horizon, int] = Field(description="Rows written, by horizon")
+    examples: dict[str, str] = Field(default={}, description="The first cell that cannot be read, by column")
 
 
 def write_horizons(
@@ -63,6 +64,7 @@ def write_horizons(
             dropped=scan.dropped | {"unusable_horizon": unusable},
             horizons=tuple(sorted(found)),
             rows={horizon: writer.rows for horizon, writer in writers.items()},
+            examples=scan.examples,
         )
         for writer in writers.values():
             writer.finish(facts)
@@ -90,7 +92,8 @@ class _RowGroups:
     def __init__(self, file: Path | BinaryIO, schema: pa.Schema) -> None:
         self.rows = 0
         self._writer = pq.ParquetWriter(file, schema)
-        self._waiting = schema.empty_table()
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
 
     def __enter__(self) -> Self:
         return self
@@ -99,17 +102,19 @@ class _RowGroups:
         self._writer.close()
 
     def add(self, table: pa.Table) -> None:
-        self.rows += table.num_rows
-        self._waiting = pa.concat_tables([self._waiting, table])
-        if self._waiting.num_rows >= GROUP_ROWS:
+        if table.num_rows:
+            self.rows += table.num_rows
+            self._waiting.append(table)
+            self._waiting_rows += table.num_rows
+        if self._waiting_rows >= GROUP_ROWS:
             self._write()
 
     def finish(self, facts: ScanFacts) -> None:
-        if self._waiting.num_rows:
+        if self._waiting:
             self._write()
         self._writer.add_key_value_metadata({_FACTS: facts.model_dump_json()})
 
     def _write(self) -> None:
         # With one dictionary for all chunks; at the first other one the writer would give up dictionary encoding.
-        self._writer.write_table(self._waiting.unify_dictionaries())
-        self._waiting = self._waiting.schema.empty_table()
+        self._writer.write_table(pa.concat_tables(self._waiting).unify_dictionaries())
+        self._waiting, self._waiting_rows = [], 0

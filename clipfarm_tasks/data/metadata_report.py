@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from clipfarm_tasks.config import Frozen
+from clipfarm_tasks.data.column_cells import ColumnCells
 from clipfarm_tasks.data.features import FeatureSpec
 
 
@@ -10,7 +11,16 @@ class MetadataReport(Frozen):
     """Feature lists and counts of one horizon."""
 
     features: FeatureSpec = Field(description="The columns, by what becomes of them")
-    rows_read: int = Field(description="Rows in the CSV")
-    dropped: dict[str, int] = Field(description="Rows left out, by reason")
-    unreadable: dict[str, int] = Field(description="Cells that became missing because nothing could be read, by column")
-    missing_rate: dict[str, float] = Field(description="Fraction of missing cells by feature, 0 to 1")
+    rows_read: int = Field(description="Rows in the CSV; equals the kept rows and everything dropped")
+    dropped: dict[str, int] = Field(description="Rows left out, by the first reason that applies")
+    unreadable: dict[str, int] = Field(
+        description="Cells of the kept rows that became missing because nothing could be read, by feature; captured_at"
+    )
+    missing_rate: dict[str, float] = Field(description="Fraction of missing cells of the kept rows by feature, 0 to 1")
+    unused: dict[str, ColumnCells] = Field(
+        default={}, description="Columns that were read and are no features, known and new ones"
+    )
+    absent: tuple[str, ...] = Field(default=(), description="Known feature columns that the CSV does not have")
+    examples: dict[str, str] = Field(
+        default={}, description="The first unreadable cell of the CSV, by column of the CSV that has one"
+    )

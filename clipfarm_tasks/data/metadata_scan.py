@@ -4,6 +4,7 @@ What cannot be read is counted, never guessed; a file whose quoting or header le
 checks of the header live here because they decide what the reader may trust.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
 
 from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.cells import UNDECODABLE, parse_numbers, parse_text
@@ -25,6 +27,8 @@ REQUIRED = ("video_id", "horizon_days", "horizon_view_count")
 # No column of the file can have this name: names are printable.
 UNREADABLE_TIME = "\x00unreadable_captured_at"
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
+_EXAMPLE_CHARACTERS = 40
+_MOST_REPEATED_NAMED = 10
 
 
 class MetadataScan:
@@ -34,12 +38,13 @@ class MetadataScan:
     never converted. Memory is the text the parser reads ahead (32 blocks of 8 MiB) and one converted block.
 
     Attributes:
-        header: all column names of the file, read or not.
+        header: all column names of the file, read or not, without surrounding blanks.
         schema: of every table: captured_at (timestamp), whether it was unreadable, the publication's hour and weekday,
             video_id (text), then the label columns and candidate features in the header's order, as float64 (null
             missing, NaN unreadable) or dictionary of text.
         rows_read: rows of the file so far.
         dropped: rows left out so far, by reason: ragged_row, missing_video_id, undecodable_video_id.
+        examples: the first cell so far that cannot be read, cut to 40 characters, by column that was read.
     """
 
     def __init__(self, source: BinaryIO, where: str, extra_features: Collection[str] = ()) -> None:
@@ -52,12 +57,16 @@ class MetadataScan:
         """
         self._where = where
         self._reader = GuardedReader(source, where, BLOCK_BYTES)
-        self.header = self._reader.read_header()
+        written = self._reader.read_header()
+        self.header = tuple(name.strip() for name in written)
         _check_header(self.header, where)
-        self._wanted = [name for name in self.header if _is_read(name, extra_features)]
-        self.schema = _schema(self._wanted)
+        self._wanted = {
+            name: raw for name, raw in zip(self.header, written, strict=True) if _is_read(name, extra_features)
+        }
+        self.schema = _schema(list(self._wanted))
         self.rows_read = 0
         self.dropped = {"ragged_row": 0, "missing_video_id": 0, "undecodable_video_id": 0}
+        self.examples: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[pa.Table]:
         """The file's tables; once.
@@ -68,7 +77,7 @@ class MetadataScan:
         try:
             for batch in self._open():
                 self.rows_read += batch.num_rows
-                yield self._convert(batch)
+                yield self._convert(batch.rename_columns(list(self._wanted)))
         except pa.ArrowInvalid as error:
             raise DataError(
                 f"expected CSV rows of at most {BLOCK_BYTES} bytes, got {error} ({self._reader.position()}), in "
@@ -86,7 +95,9 @@ class MetadataScan:
             read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
             parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._skip),
             convert_options=pa_csv.ConvertOptions(
-                check_utf8=False, include_columns=self._wanted, column_types=dict.fromkeys(self._wanted, pa.binary())
+                check_utf8=False,
+                include_columns=list(self._wanted.values()),
+                column_types=dict.fromkeys(self._wanted.values(), pa.binary()),
             ),
         )
 
@@ -102,23 +113,53 @@ class MetadataScan:
         self.dropped["undecodable_video_id"] += pc.sum(undecodable).as_py() or 0
         batch = batch.filter(pc.fill_null(pc.invert(undecodable), False))
 
-        columns = dict(_times(batch)) | {"video_id": parse_text(batch["video_id"])}
+        columns = self._times(batch) | {"video_id": parse_text(batch["video_id"])}
         for name in self.schema.names[len(columns) :]:
             kind = KNOWN.get(name)
             if kind is Kind.CATEGORICAL:
-                columns[name] = pc.cast(parse_text(batch[name]).dictionary_encode(), CATEGORY)
+                texts = parse_text(batch[name])
+                columns[name] = pc.cast(texts.dictionary_encode(), CATEGORY)
+                unreadable = pc.equal(texts, UNDECODABLE)
             else:
                 columns[name] = parse_numbers(
                     batch[name], numbers=kind is not Kind.BOOLEAN, words=kind in (Kind.BOOLEAN, None)
                 )
+                unreadable = pc.is_nan(columns[name])
+            self._keep_example(name, batch[name], unreadable)
         return pa.table(columns, schema=self.schema)
+
+    def _times(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """Capture time and the features of the publication time (UTC hour; weekday with Monday = 0)."""
+        captured_at, unreadable = self._time(batch, "captured_at")
+        columns = {"captured_at": pa.array(captured_at, pa.timestamp("us")), UNREADABLE_TIME: pa.array(unreadable)}
+        published_at, unreadable = self._time(batch, "published_at")
+        stamp = pd.Series(published_at).dt
+        for name, values in zip(PUBLISHED, (stamp.hour, stamp.day_of_week), strict=True):
+            cells = pa.array(values.to_numpy(np.float64), mask=np.isnat(published_at))
+            columns[name] = pc.if_else(pa.array(unreadable), float("nan"), cells)
+        return columns
+
+    def _time(self, batch: pa.RecordBatch, name: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
+        """Times of a column, and which of its cells hold something else; NaT where the column is absent."""
+        if name not in batch.schema.names:
+            return np.full(batch.num_rows, "NaT", "datetime64[us]"), np.zeros(batch.num_rows, np.bool_)
+        texts = parse_text(batch[name])
+        times = parse_times(texts)
+        unreadable: NDArray[np.bool_] = np.isnat(times) & texts.is_valid().to_numpy(zero_copy_only=False)
+        self._keep_example(name, batch[name], pa.array(unreadable))
+        return times, unreadable
+
+    def _keep_example(self, name: str, cells: pa.Array, unreadable: pa.Array) -> None:
+        if name not in self.examples and (position := pc.index(unreadable, True).as_py()) >= 0:
+            self.examples[name] = cells[position].as_py().decode(errors="backslashreplace")[:_EXAMPLE_CHARACTERS]
 
 
 def _check_header(header: tuple[str, ...], where: str) -> None:
     for name in header:
         if not name.isprintable():  # surrogates of undecodable bytes included
             raise DataError(f"expected printable UTF-8 column names, got {name!a}, in {where}")
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    # Columns without a name are no features, and a spreadsheet writes any number of them.
+    repeated = sorted(name for name, count in Counter(header).items() if name and count > 1)[:_MOST_REPEATED_NAMED]
     if repeated:
         raise DataError(f"expected every column once, got column {', '.join(map(repr, repeated))} repeated, in {where}")
     missing = [name for name in REQUIRED if name not in header]
@@ -145,20 +186,3 @@ def _schema(wanted: list[str]) -> pa.Schema:
         if name not in first and KNOWN.get(name) is not Kind.TIMESTAMP
     }
     return pa.schema(first | rest)
-
-
-def _times(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
-    """Capture time and the features of the publication time (UTC hour; weekday with Monday = 0)."""
-    absent = pa.nulls(batch.num_rows, pa.string())
-    for name in ("captured_at", "published_at"):
-        text = parse_text(batch[name]) if name in batch.schema.names else absent
-        times = parse_times(text)
-        unreadable = np.isnat(times) & pc.is_valid(text).to_numpy(zero_copy_only=False)
-        if name == "captured_at":
-            yield name, pa.array(times, pa.timestamp("us"))
-            yield UNREADABLE_TIME, pa.array(unreadable)
-            continue
-        stamp = pd.Series(times).dt
-        for feature, values in zip(PUBLISHED, (stamp.hour, stamp.day_of_week), strict=True):
-            cells = pa.array(values.to_numpy(np.float64), mask=np.isnat(times))
-            yield feature, pc.if_else(pa.array(unreadable), float("nan"), cells)

@@ -1,35 +1,36 @@
 """The scanned rows of one horizon in, its labelled rows out: one per video."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import MetadataRecord, ScanRecord
+from clipfarm_tasks.contracts import MetadataRecord, ScannedHorizon, ScanRecord
 from clipfarm_tasks.data.metadata_files import HorizonFile
-from clipfarm_tasks.data.metadata_horizon import HorizonRows, filtered_rows, filtered_schema, select_horizon
-from clipfarm_tasks.data.metadata_report import MetadataReport
+from clipfarm_tasks.data.metadata_horizon import filtered_rows, filtered_schema, select_horizon
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 from clipfarm_tasks.steps.context import StepContext, json_bytes
+from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
 
 def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
     """Keep the latest usable row of each video at this horizon, write it with its report.
 
     Raises:
-        DataError: the CSV has no row of the horizon, or none with a usable label.
-        ConfigError: extra_features or exclude_features names a column that is not there, or that cannot be used.
+        DataError: the CSV has no row of the horizon, or none with a usable label, or a feature that cannot be read.
+        ConfigError: extra_features or exclude_features names a column that is not there, or that cannot be used; or the
+            temporary folder has no room.
     """
-    with tempfile.TemporaryDirectory(prefix="clipfarm-") as folder:
-        file = HorizonFile(_download(context, horizon, Path(folder)))
-        where, params = context.store.uri(context.config.inputs.metadata.key), context.params
+    scanned = context.record(ScanRecord, keys.task_id("scan_metadata")).horizons[horizon]
+    where, params = context.store.uri(context.config.inputs.metadata.key), context.params
+    with temporary_folder("labelled rows beside the scanned ones", scanned.size) as folder:
+        file = HorizonFile(_download(context, scanned, folder))
         rows = select_horizon(file, horizon, where, params.extra_features, params.exclude_features)
         key = keys.filtered_metadata(context.run_id, horizon)
-        local = Path(folder) / "filtered.parquet"
-        with pq.ParquetWriter(local, filtered_schema(rows.spec)) as writer:
+        local = folder / "filtered.parquet"
+        with pq.ParquetWriter(local, filtered_schema(rows.report.features)) as writer:
             for part in filtered_rows(file, rows):
                 writer.write_table(part)
         sha256 = context.store.upload(key, local)
@@ -38,17 +39,15 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
         horizon=horizon,
         key=key,
         report_key=report_key,
-        report_sha256=context.put_bytes(report_key, _report(rows)),
+        report_sha256=context.put_bytes(report_key, json_bytes(rows.report.model_dump(mode="json"))),
         rows=rows.chosen.size,
         sha256=sha256,
-        dropped=rows.dropped,
+        dropped=rows.report.dropped,
     )
 
 
-def _download(context: StepContext, horizon: Horizon, folder: Path) -> Path:
+def _download(context: StepContext, scanned: ScannedHorizon, folder: Path) -> Path:
     """Bring the horizon's scanned rows onto the disk, exactly as their record describes them."""
-    record = context.record(ScanRecord, keys.task_id("scan_metadata"))
-    scanned = record.horizons[horizon]
     local = folder / "scanned.parquet"
     context.store.download(scanned.key, local, size=scanned.size)
     with local.open("rb") as body:
@@ -59,14 +58,3 @@ def _download(context: StepContext, horizon: Horizon, folder: Path) -> Path:
             "with downstream"
         )
     return local
-
-
-def _report(rows: HorizonRows) -> bytes:
-    report = MetadataReport(
-        features=rows.spec,
-        rows_read=rows.rows_read,
-        dropped=rows.dropped,
-        unreadable=rows.unreadable,
-        missing_rate=rows.missing_rate,
-    )
-    return json_bytes(report.model_dump(mode="json"))

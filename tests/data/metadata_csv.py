@@ -21,6 +21,18 @@ class Selected(HorizonRows):
 
     frame: pd.DataFrame
 
+    @property
+    def spec(self):
+        return self.report.features
+
+    @property
+    def dropped(self):
+        return self.report.dropped
+
+    @property
+    def unreadable(self):
+        return self.report.unreadable
+
 
 def to_csv(rows, header=HEADER, **options):
     text = io.StringIO(newline="")
@@ -45,7 +57,7 @@ def select(source, horizon=Horizon.D7) -> Selected:
     file = scan(source)[horizon]
     rows = select_horizon(file, horizon, WHERE)
     parts = list(filtered_rows(file, rows))
-    assert {part.schema for part in parts} == {filtered_schema(rows.spec)}
+    assert {part.schema for part in parts} == {filtered_schema(rows.report.features)}
     table = pa.concat_tables(parts)
     frame = pd.DataFrame({name: as_series(table[name]) for name in table.column_names})
     return Selected(**vars(rows), frame=frame)
@@ -62,4 +74,4 @@ def with_column(name, values):
 
 
 def every_row_accounted_for(rows: Selected, total: int) -> bool:
-    return rows.rows_read == total == len(rows.frame) + sum(rows.dropped.values())
+    return rows.report.rows_read == total == len(rows.frame) + sum(rows.dropped.values())

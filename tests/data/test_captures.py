@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from clipfarm_tasks.data.captures import latest_rows, parse_times, time_text
@@ -45,10 +46,41 @@ def test_a_time_does_not_depend_on_the_cells_around_it():
         "2026-03-01T00:00:00.123456789Z",
         "1960-01-01T00:00:00.1234567",
         "2026-02-30T00:00Z",
+        "1772323200",
+        "1772323200123.0",
+        "1.7723232e+09",
     ]
     alone = np.concatenate([parse_times(pa.array([text], pa.string())) for text in texts])
     np.testing.assert_array_equal(parse_times(pa.array(texts)), alone)
     assert np.isnat(alone).sum() == 3
+
+
+MOMENT = datetime(2026, 3, 1, 0, 0, 0, 250000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("write", ["{:.0f}", "{:.1f}", "{:.12e}", "{!r}"])
+def test_times_since_1970_are_those_of_the_standard_library(unit, write):
+    text = write.format(MOMENT.timestamp() * unit)
+    expected = datetime.fromtimestamp(float(text) / unit, UTC).replace(tzinfo=None)
+    assert abs(parse_times(pa.array([text]))[0].item() - expected).total_seconds() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "86400", "99999999", "10000000000", "20260301120000", "1e300", "-1772323200", "nan"]
+)
+def test_other_numbers_are_no_times(text):
+    assert np.isnat(parse_times(pa.array([text]))).all()
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("ms", "UTC")])
+def test_times_are_read_from_any_type(kind):
+    seconds = 1772323200
+    cells = pa.array([seconds, None], pa.int64())
+    if pa.types.is_timestamp(kind):
+        cells = pa.array([seconds * 10 ** (6 if kind.unit == "us" else 3), None], pa.int64())
+    expected = np.array([datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None), None], "datetime64[us]")
+    np.testing.assert_array_equal(parse_times(pc.cast(cells, kind)), expected)
 
 
 def test_time_text_sorts_as_time():

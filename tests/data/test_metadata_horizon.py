@@ -8,6 +8,9 @@ import pandas as pd
 import pytest
 
 from clipfarm_tasks.data import metadata_files, metadata_horizon, metadata_scan
+from clipfarm_tasks.data.cells import LARGEST_NUMBER
+from clipfarm_tasks.data.column_cells import Flaw
+from clipfarm_tasks.data.metadata_files import HorizonFile
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 from tests.data.metadata_csv import HEADER, WHERE, every_row_accounted_for, row, scan, select, to_csv, with_column
@@ -94,7 +97,7 @@ def test_no_python_object_is_made_of_an_id():
 
 
 def test_unusable_labels_are_dropped_and_counted_never_zero():
-    views = ["10", "", "nan", "many", "-3", "1e3", " 12 ", "inf", "0"]
+    views = ["10", "", "nan", "many", "-3", "1e3", " 12 ", "inf", "0", "1e39", "-1e300", "None"]
     found = select(to_csv([row(f"v{i}", views=value) for i, value in enumerate(views)]))
     assert dict(zip(found.frame["video_id"], found.frame["target_raw"], strict=True)) == {
         "v0": 10,
@@ -103,7 +106,7 @@ def test_unusable_labels_are_dropped_and_counted_never_zero():
         "v6": 12,
         "v8": 0,
     }
-    assert found.dropped == {"missing_label": 3, "unparsable_label": 1}
+    assert found.dropped == {"missing_label": 3, "unparsable_label": 4}
     np.testing.assert_allclose(np.expm1(found.frame["target_log"]), found.frame["target_raw"])
 
 
@@ -131,8 +134,8 @@ def test_numbers_and_booleans_as_upstream_writes_them():
     )
     expected = [12, 12, 1000, 12, 1, *[np.nan] * 6]
     np.testing.assert_array_equal(found.frame["hashtag_count"], expected)
-    assert found.unreadable == {"hashtag_count": 3}
-    assert found.missing_rate["hashtag_count"] == pytest.approx(6 / 11)
+    assert found.unreadable == {"hashtag_count": 5}
+    assert found.report.missing_rate["hashtag_count"] == pytest.approx(6 / 11)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,76 @@ def test_which_columns_become_numeric(name, values, kept):
     found = with_column(name, values)
     assert (name in found.spec.numeric_cols) is kept
     assert (name in found.frame.columns) is kept
+
+
+def test_the_latest_capture_is_found_whatever_the_times_are_written_in():
+    seconds = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
+    times = ["2026-03-01T11:59:59Z", f"{seconds}", f"{(seconds + 1) * 1000}", f"{seconds - 60}.0", "None"]
+    found = select(to_csv([row(captured_at=time, views=str(i)) for i, time in enumerate(times)]))
+    assert found.frame["target_raw"].tolist() == [2.0]
+    assert found.frame["captured_at"].tolist() == ["2026-03-01T12:00:01.000000Z"]
+
+
+@pytest.mark.parametrize("cell", ["1e39", "-1e300", "inf", "3e38"])
+def test_one_wild_number_is_missing_counted_and_shown(cell):
+    found = with_column("channel_view_count", ["10", cell, "30"])
+    np.testing.assert_array_equal(found.frame["channel_view_count"], [10, np.nan, 30])
+    assert found.report.unreadable == {"channel_view_count": 1}
+    assert found.report.examples == {"channel_view_count": cell}
+
+
+def test_words_for_nothing_are_no_category():
+    found = with_column("channel_country", ["US", "None", "nan", "NA", "N/A"])
+    assert found.frame["channel_country"].tolist() == ["US", None, None, "NA", None]
+    assert found.report.unreadable == {}
+
+
+# Columns that cannot be read: limited, counted, named.
+
+
+def test_a_known_column_written_in_another_way_is_refused_with_counts_and_a_cell():
+    message = r"at least 50% .*, got unreadable 2 of 3 cells of title_length, such as 'twelve words', in s3://bucket/"
+    with pytest.raises(DataError, match=message):
+        with_column("title_length", ["12", "", "twelve words", "ten"])
+    with pytest.raises(DataError, match=r"got unreadable 2 of 2 cells of is_short, such as '\[1\]'"):
+        with_column("is_short", ["[1]", "[0]"])
+    with pytest.raises(
+        DataError, match="cells of published_hour, such as 'spring'; 1 of 1 cells of published_weekday, "
+    ):
+        with_column("published_at", ["spring"])
+
+
+@pytest.mark.parametrize(
+    ("values", "flaw"),
+    [
+        (["N/A", *map(str, range(30))], None),
+        (["calm", *map(str, range(30))], None),
+        (["calm", *map(str, range(19))], None),
+        (["calm", *map(str, range(18))], Flaw.UNREADABLE),
+        (["1e39", "inf"], Flaw.UNREADABLE),
+        (["5", "", "5.0"], Flaw.CONSTANT),
+        (["", "none"], Flaw.EMPTY),
+    ],
+)
+def test_what_becomes_of_a_new_column_is_told(values, flaw):
+    found = with_column("music_seconds", values)
+    unreadable = sum(value in ("calm", "1e39", "inf") for value in values)
+    if flaw is None:
+        assert "music_seconds" in found.spec.numeric_cols
+        assert found.report.unreadable == ({"music_seconds": 1} if unreadable else {})
+        assert "music_seconds" not in found.report.unused
+    else:
+        filled = sum(value not in ("", "none") for value in values)
+        told = {"readable": filled - unreadable, "unreadable": unreadable, "flaw": flaw}
+        assert found.report.unused["music_seconds"].model_dump() == told
+    assert found.report.examples == ({"music_seconds": values[0]} if unreadable else {})
+
+
+def test_known_columns_that_are_empty_or_absent_are_told():
+    found = with_column("title_length", ["", ""])
+    assert found.report.unused["title_length"].flaw is Flaw.EMPTY
+    assert "description_length" in found.report.absent
+    assert not {"title_length", "duration_seconds", "published_hour", "channel_id"} & set(found.report.absent)
 
 
 def test_an_unknown_column_is_judged_by_its_own_horizon():
@@ -229,10 +302,10 @@ MISSING, UNREADABLE = "missing", "unreadable"
 
 
 def number(text):
-    if text.strip().lower() in ("", "nan", "inf"):
+    if text.strip().lower() in ("", "nan"):
         return MISSING
     try:
-        return float(text)
+        return float(text) if abs(float(text)) <= LARGEST_NUMBER else UNREADABLE
     except ValueError:
         return UNREADABLE
 
@@ -257,7 +330,7 @@ def test_random_files_give_what_a_row_by_row_reading_gives(seed, monkeypatch):
         "horizon_days": ["7", "7.0", "30", "30", "", "week", "14"],
         "horizon_view_count": ["10", "-3", "1e3", "", "many", "inf", " 12 ", "0"],
         "title": ["plain", "two\nlines", 'a "quote", a comma', "", "x\r\ny"],
-        "duration_seconds": ["12", "12.5", "", "long", "nan"],
+        "duration_seconds": ["12", "12.5", "13", "14", "", "long", "nan"],
         "query": ["cats", " dogs ", "", "caf\u00e9", 'say "hi"'],
     }
     cells = [[str(draw.choice(choices[name])) for name in HEADER] for _ in range(300)]
@@ -268,7 +341,7 @@ def test_random_files_give_what_a_row_by_row_reading_gives(seed, monkeypatch):
         pd.testing.assert_frame_equal(found.frame[list(frame)], frame)
         assert found.dropped == dropped
         assert found.unreadable.get("duration_seconds", 0) == unreadable
-        assert found.missing_rate == pytest.approx(frame[["duration_seconds", "query"]].isna().mean().to_dict())
+        assert found.report.missing_rate == pytest.approx(frame[["duration_seconds", "query"]].isna().mean().to_dict())
         assert every_row_accounted_for(found, 300)
 
 
@@ -279,3 +352,18 @@ def test_the_size_of_a_part_changes_nothing(monkeypatch, part_rows):
     whole = select(body).frame
     monkeypatch.setattr(metadata_horizon, "PART_ROWS", part_rows)
     pd.testing.assert_frame_equal(select(body).frame, whole)
+
+
+def test_every_column_is_read_once_however_many_parts_there_are(monkeypatch):
+    monkeypatch.setattr(metadata_horizon, "PART_ROWS", 3)
+    body = to_csv([row(f"v{i:02d}", duration=str(i)) for i in range(50)])
+    file = scan(body)[Horizon.D7]
+    rows = metadata_horizon.select_horizon(file, Horizon.D7, WHERE)
+    read = []
+    column = HorizonFile.column
+    monkeypatch.setattr(HorizonFile, "column", lambda self, name: read.append(name) or column(self, name))
+    assert len([*metadata_horizon.filtered_rows(file, rows)]) == 17
+    # Both targets come from the label.
+    assert sorted(read) == sorted(
+        ["video_id", "captured_at", "horizon_view_count", "horizon_view_count", "duration_seconds", "query"]
+    )

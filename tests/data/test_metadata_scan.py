@@ -8,6 +8,7 @@ import pytest
 from clipfarm_tasks.data import metadata_scan
 from clipfarm_tasks.data.metadata_scan import MetadataScan
 from clipfarm_tasks.errors import DataError, TransientError
+from clipfarm_tasks.families import Horizon
 from tests.data.metadata_csv import HEADER, WHERE, every_row_accounted_for, row, scan, select, to_csv
 
 # What the rules allow is loaded.
@@ -127,3 +128,32 @@ def test_the_source_is_read_once_from_front_to_back(monkeypatch):
     files = scan(pipe)
     assert pipe.given == len(body)
     assert [file.rows for file in files.values()] == [40, 40]
+
+
+def test_blanks_around_column_names_are_no_part_of_them():
+    body = to_csv([row("a"), row("b")], [f" {name} " for name in HEADER])
+    file = scan(body)[Horizon.D7]
+    assert file.facts.header == tuple(HEADER)
+    assert file.column("duration_seconds").to_pylist() == [12, 12]
+    with pytest.raises(DataError, match="got column 'query' repeated"):
+        scan(to_csv([], [*HEADER, "query "]))
+
+
+def test_columns_without_a_name_may_repeat():
+    found = select(to_csv([["1", *row("a"), "", "9"]], ["", *HEADER, "", " "]))
+    assert found.frame["video_id"].tolist() == ["a"]
+
+
+def test_a_header_may_have_very_many_columns():
+    many = [*HEADER, *(f"c{i}_id" for i in range(200_000))]
+    with pytest.raises(DataError, match="got column 'c0_id' repeated"):
+        scan(to_csv([], [*many, "c0_id"]))
+
+
+def test_the_first_unreadable_cell_of_a_column_is_kept(monkeypatch):
+    monkeypatch.setattr(metadata_scan, "BLOCK_BYTES", 400)
+    rows = [row(f"v{i}") for i in range(20)]
+    rows[9][5], rows[15][5] = "twelve " * 20, "ten"
+    rows[3][1], rows[4][6] = "soon", "\xe9"
+    facts = scan(to_csv(rows).replace("\xe9".encode(), b"\xe9"))[Horizon.D7].facts
+    assert facts.examples == {"duration_seconds": ("twelve " * 20)[:40], "captured_at": "soon", "query": "\\xe9"}

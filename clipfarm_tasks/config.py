@@ -192,15 +192,22 @@ def _ratio_problem(values: Mapping[str, Any]) -> list[str]:
 
 
 class Settings(Frozen):
-    """Where the pipeline runs: read from the environment, never part of a run's digest."""
+    """Where the pipeline runs: read from the environment, never part of a run's digest.
 
-    bucket: str = Field(min_length=1, description="CLIPFARM_BUCKET: bucket of all keys")
+    Blanks and line ends around a value are what an editor or ``echo`` left there: they are cut off.
+    """
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+
+    bucket: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="CLIPFARM_BUCKET: bucket of all keys")
     endpoint_url: str | None = Field(
         default=None,
-        pattern=r"^https?://[^/\s]+",
-        description="AWS_ENDPOINT_URL: S3 server other than AWS, with http(s)://",
+        pattern=r"^https?://[!-.0-~]+(/[!-~]*)?$",
+        description="AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL: S3 server other than AWS, with http(s)://",
     )
-    region: str = Field(default="us-east-1", description="AWS_REGION or AWS_DEFAULT_REGION")
+    region: str = Field(
+        default="us-east-1", pattern=r"^[A-Za-z0-9._-]+$", description="AWS_REGION or AWS_DEFAULT_REGION"
+    )
     train_threads: int = Field(
         default=1,
         ge=1,
@@ -235,13 +242,32 @@ class Settings(Frozen):
             ConfigError: a variable is missing or malformed; names the variable.
         """
         env = os.environ if environ is None else environ
-        given = {name: env[variable] for name, variable in _VARIABLES.items() if env.get(variable)}
-        given.setdefault("region", env.get("AWS_DEFAULT_REGION") or "us-east-1")
+        found = {variable: value.strip() for variable, value in env.items() if value.strip()}
+        if found.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+            found = {variable: value for variable, value in found.items() if "ENDPOINT_URL" not in variable}
+        values = {
+            name: next(filter(None, map(found.get, (_BEFORE.get(name, ""), variable, _AFTER.get(name, "")))), None)
+            for name, variable in _VARIABLES.items()
+        }
+        given = {name: value for name, value in values.items() if value is not None}
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             problems = [_setting_problem(item) for item in error.errors()]
             raise ConfigError("environment: " + "; ".join(problems)) from error
+
+    def where_silent(self, found: Mapping[str, str | None]) -> Self:
+        """These settings, with what was found elsewhere for those that are not set.
+
+        Raises:
+            ConfigError: what was found is malformed.
+        """
+        missing = {name: value for name, value in found.items() if value and name not in self.model_fields_set}
+        try:
+            return self.model_validate(self.model_dump(exclude_unset=True) | missing)
+        except ValidationError as error:
+            problems = [_setting_problem(item) for item in error.errors()]
+            raise ConfigError("AWS configuration: " + "; ".join(problems)) from error
 
     def environment(self) -> dict[str, str]:
         """The variables that `from_environment` reads these settings from."""
@@ -267,3 +293,6 @@ _VARIABLES = {
     "in_flight_mib": "CLIPFARM_S3_IN_FLIGHT_MIB",
     "train_memory_mib": "CLIPFARM_TRAIN_MEMORY_MIB",
 }
+# What AWS tools read instead of the variable above: before it, and where it is not set.
+_BEFORE = {"endpoint_url": "AWS_ENDPOINT_URL_S3"}
+_AFTER = {"region": "AWS_DEFAULT_REGION"}

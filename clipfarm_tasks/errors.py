@@ -34,4 +34,9 @@ class ChangedObjectError(DataError):
 
 
 class TransientError(ClipfarmError):
-    """Throttling, timeout, reset or server error that outlasted the built-in retries. Retried with backoff."""
+    """Throttling, timeout, reset or server error that outlasted the built-in retries. Retried with backoff.
+
+    ``retried`` says that the time for retries of the call it comes from is over.
+    """
+
+    retried = False

@@ -179,16 +179,17 @@ def open_bucket() -> tuple[Store, Settings]:
             f"Connections or set AIRFLOW_CONN_{CONNECTION_ID.upper()}; without key pair it uses the machine's own role"
         ) from error
     session = hook.get_session()
-    from_connection = {
-        "AWS_ENDPOINT_URL": hook.conn_config.get_service_endpoint_url("s3"),
-        "AWS_REGION": session.region_name,
-    }
-    given = {name: value for name, value in from_connection.items() if value}
+    given = {}
+    if endpoint := hook.conn_config.get_service_endpoint_url("s3"):
+        given |= {"AWS_ENDPOINT_URL_S3": endpoint, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": ""}
+    if region := hook.conn_config.region_name:
+        given |= {"AWS_REGION": region}
     try:
         settings = Settings.from_environment({**os.environ, **given})
     except ConfigError as error:
         raise ConfigError(f"connection {CONNECTION_ID!r} over the environment: {error}") from error
-    return open_store(settings, session), settings
+    store = open_store(settings, session)
+    return store, store.settings  # with what the session's profile adds
 
 
 def as_xcom(name: str, record: Frozen) -> dict[str, Any]:

@@ -6,21 +6,25 @@ the middle of a body; what outlasts ``Settings.retry_timeout_s`` is a `Transient
 
 A body whose end is missing cannot be told by its own Content-Length when that is wrong too: whoever knows the size from
 a listing, a HEAD or a record gives it (`Store.get_listed`, ``size``), and a body of another length is not believed.
+
+Every ETag that leaves here is in its `canonical` form. A key that nothing can address is left out of every listing.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.errors import MissingObjectError, TransientError
-from clipfarm_tasks.storage.client import client_of, credentials_of, lance_options
-from clipfarm_tasks.storage.errors import NOT_FOUND, S3_ERRORS, AlreadyThereError, named, no_such_bucket
+from clipfarm_tasks.errors import ChangedObjectError, ConfigError, MissingObjectError, TransientError
+from clipfarm_tasks.storage.client import client_of, lance_access, lance_options, located
+from clipfarm_tasks.storage.credentials import Credentials, credentials_of
+from clipfarm_tasks.storage.errors import NOT_FOUND, S3_ERRORS, AlreadyThereError, changed, named, no_such_bucket
+from clipfarm_tasks.storage.etags import canonical
 from clipfarm_tasks.storage.one_heap import one_heap
 from clipfarm_tasks.storage.parallel import in_parallel
 from clipfarm_tasks.storage.retries import Retries
@@ -28,8 +32,8 @@ from clipfarm_tasks.storage.temporary_disk import room_on_disk
 
 if TYPE_CHECKING:
     import boto3
-    from obstore import GetOptions
-    from obstore.auth.boto3 import Boto3CredentialProvider
+    import pyarrow as pa
+    from obstore import GetResult
 
 _T = TypeVar("_T")
 _PART = 16 * 1024 * 1024  # bytes of an upload's part; a file of at most one is uploaded in one request
@@ -60,21 +64,31 @@ class Fetched:
 def open_store(settings: Settings, session: "boto3.Session | None" = None) -> "Store":
     """Open the bucket with the credentials of ``session`` (default: the usual AWS chain), refreshed as they expire.
 
+    What the settings do not set, endpoint and region, is looked up in the AWS chain as well.
+
     Raises:
         ConfigError: no credentials can be found, or what is set is incomplete.
     """
     one_heap()  # here, because a store is opened before its threads, and Lance's, are started
+    import boto3  # here, not above: half a second that a command which fails on its arguments need not pay
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = session or boto3.Session()
+    except BotoCoreError as error:  # a profile that does not exist
+        raise ConfigError(f"expected AWS credentials for s3://{settings.bucket}, got: {error}") from error
+    settings = located(settings, session)
     return Store(settings, credentials_of(settings, session))
 
 
 class Store:
     """One bucket. Keys are relative to it; bodies are bytes."""
 
-    def __init__(self, settings: Settings, credentials: "Boto3CredentialProvider") -> None:
-        """Open ``settings.bucket``; ``credentials`` is an obstore credential provider. No request is made."""
+    def __init__(self, settings: Settings, credentials: Credentials) -> None:
+        """Open ``settings.bucket``. No request is made."""
         self.settings = settings
         self.bucket = settings.bucket
-        self._retries = Retries(settings.retry_timeout_s)
+        self._retries = Retries(settings.retry_timeout_s, settings.request_timeout_s)
         self._credentials = credentials
         self._s3 = client_of(settings, credentials)
 
@@ -87,8 +101,12 @@ class Store:
         """Full address of a key, for messages and for Lance."""
         return f"s3://{self.bucket}/{key}"
 
+    def lance_access(self, uri: str) -> dict[str, Any]:
+        """Arguments with which Lance opens a table of this bucket; see `client.lance_access`."""
+        return lance_access(self.settings, self._credentials, uri)
+
     def lance_options(self) -> dict[str, str]:
-        """Storage options for Lance: the current credentials, endpoint, region and time limits."""
+        """Storage options for a write of Lance: endpoint, region, time limits and the credentials of this moment."""
         return lance_options(self.settings, self._credentials)
 
     def check_bucket(self) -> None:
@@ -102,7 +120,7 @@ class Store:
 
     def exists_under(self, prefix: str) -> bool:
         """Whether there is an object under a prefix (which must end at a ``/``); one request."""
-        return self._call(prefix, lambda: next(iter(obstore.list(self._s3, prefix, chunk_size=1)), None)) is not None
+        return self._call(prefix, lambda: any(page.num_rows for page in self._pages(prefix)))
 
     def get(self, key: str, etag: str | None = None, size: int | None = None) -> bytes:
         """Read an object; with ``etag``, only that version of it; with its ``size`` in bytes, no other length.
@@ -113,7 +131,7 @@ class Store:
         """
 
         def read() -> bytes:
-            body = bytes(obstore.get(self._s3, key, options=_only(etag)).bytes())
+            body = bytes(self._version(key, etag).bytes())
             self._require_length(key, len(body), size)
             return body
 
@@ -135,7 +153,10 @@ class Store:
             def stream() -> int:
                 file.seek(0)
                 file.truncate()
-                length = sum(file.write(chunk) for chunk in obstore.get(self._s3, key, options=_only(etag)))
+                length = 0
+                for chunk in self._version(key, etag):
+                    length += file.write(chunk)
+                    self._retries.progress()
                 self._require_length(key, length, size)
                 return length
 
@@ -168,7 +189,7 @@ class Store:
 
     def put(self, key: str, body: bytes) -> str:
         """Write an object, replacing what is there; returns its ETag."""
-        return self._call(key, lambda: obstore.put(self._s3, key, body, use_multipart=False))["e_tag"] or ""
+        return canonical(self._call(key, lambda: obstore.put(self._s3, key, body, use_multipart=False))["e_tag"])
 
     def put_many(self, items: Iterable[tuple[str, bytes]], concurrency: int | None = None) -> int:
         """Write objects with at most ``concurrency`` in flight; returns how many."""
@@ -200,6 +221,18 @@ class Store:
             return self.get(key) == body
         return True
 
+    def swap(self, key: str, body: bytes, etag: str) -> bool:
+        """Replace an object only if it is the version of this ETag; True when it now holds exactly ``body``.
+
+        As with `create`, equal content counts as written, so that an answer that was lost is none that was refused.
+        """
+        try:
+            self._call(key, lambda: obstore.put(self._s3, key, body, mode={"e_tag": etag}, use_multipart=False))
+        except (ChangedObjectError, MissingObjectError):
+            current = self._unless_missing(key, lambda: self._read(key))
+            return current is not None and current.body == body
+        return True
+
     def head(self, key: str) -> ObjectInfo | None:
         """Size and ETag of an object, or None when it does not exist."""
         return self.head_many([key])[key]
@@ -214,19 +247,16 @@ class Store:
 
     def list(self, prefix: str) -> list[ObjectInfo]:
         """Every object under a prefix (which must end at a ``/``), 1,000 to a request."""
-        return self._call(
-            prefix,
-            lambda: [
-                ObjectInfo(key=meta["path"], size=meta["size"], etag=meta["e_tag"] or "")
-                for chunk in obstore.list(self._s3, prefix)
-                for meta in chunk
-            ],
-        )
+        columns = (batch.to_pydict().values() for batch in self._batches(prefix))
+        return [ObjectInfo(*row) for column in columns for row in zip(*column, strict=True)]
 
-    def list_many(self, prefixes: Iterable[str]) -> Iterator[ObjectInfo]:
-        """Every object under any of the prefixes, listed side by side: a listing waits for one page after the other."""
-        for listing in in_parallel(self.list, prefixes, self.settings.concurrency, self._retries.interrupted):
-            yield from listing
+    def list_many(self, prefixes: Iterable[str]) -> "Iterator[pa.RecordBatch]":
+        """Every object under any of the prefixes: ``key``, ``size`` in bytes and ``etag``, a page to a batch.
+
+        They are listed side by side, because a listing waits for one page after the other.
+        """
+        for batches in in_parallel(self._batches, prefixes, self.settings.concurrency, self._retries.interrupted):
+            yield from batches
 
     def copy(self, source: str, target: str, size: int = 0) -> None:
         """Copy an object within the bucket: on the server, or through this machine if ``size`` (bytes) is beyond 5 GiB.
@@ -248,6 +278,30 @@ class Store:
         doomed = [*keys]
         if doomed:
             self._call(doomed[0], partial(obstore.delete, self._s3, doomed))
+
+    def _batches(self, prefix: str) -> "Sequence[pa.RecordBatch]":
+        def read() -> "Iterator[pa.RecordBatch]":
+            for page in self._pages(prefix):
+                self._retries.progress()
+                yield page
+
+        return self._call(prefix, lambda: [*read()])
+
+    def _pages(self, prefix: str) -> "Iterator[pa.RecordBatch]":
+        from clipfarm_tasks.storage.listing import listed  # here, not above: it costs the import of Arrow
+
+        return listed(self._s3, self.settings, self._credentials, prefix)
+
+    def _version(self, key: str, etag: str | None) -> "GetResult":
+        """An object that was found; with ``etag``, only if it is the current one.
+
+        The answer's own ETag is compared, by its value, instead of sent as If-Match: the server may write it in another
+        way than its listing.
+        """
+        result = obstore.get(self._s3, key)
+        if etag is not None and canonical(result.meta["e_tag"]) != canonical(etag):
+            raise changed(self.uri(key))
+        return result
 
     def _call(self, key: str, request: Callable[[], _T]) -> _T:
         def attempt() -> _T:
@@ -279,11 +333,11 @@ class Store:
 
     def _read(self, key: str) -> Fetched:
         result = obstore.get(self._s3, key)
-        return Fetched(key=key, body=bytes(result.bytes()), etag=result.meta["e_tag"] or "")
+        return Fetched(key=key, body=bytes(result.bytes()), etag=canonical(result.meta["e_tag"]))
 
     def _look(self, key: str) -> ObjectInfo:
         meta = obstore.head(self._s3, key)
-        return ObjectInfo(key=key, size=meta["size"], etag=meta["e_tag"] or "")
+        return ObjectInfo(key=key, size=meta["size"], etag=canonical(meta["e_tag"]))
 
     def _read_listed(self, listed: ObjectInfo) -> Fetched:
         """One try of `get_listed`; what is not believed is a `TransientError`."""
@@ -294,7 +348,7 @@ class Store:
                 raise
             self._look(listed.key)  # raises the same if it is true
             raise TransientError(f"expected {self.uri(listed.key)}, which HEAD finds, got 404 to GET") from error
-        known = listed if fetched.etag == listed.etag else self._look(listed.key)
+        known = listed if fetched.etag == canonical(listed.etag) else self._look(listed.key)
         if fetched.etag != known.etag:
             raise TransientError(
                 f"expected ETag {known.etag} as HEAD says, got {fetched.etag} with the body, in {self.uri(listed.key)}"
@@ -305,7 +359,3 @@ class Store:
     def _require_length(self, key: str, length: int, size: int | None) -> None:
         if size is not None and length != size:
             raise TransientError(f"expected {size} bytes, got {length}, in {self.uri(key)}")
-
-
-def _only(etag: str | None) -> "GetOptions":
-    return {} if etag is None else {"if_match": etag}

@@ -1,7 +1,9 @@
 """What upstream's folders hold right now, as listings and single questions have told it."""
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property, reduce
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -10,16 +12,34 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks.storage import ObjectInfo, Store
+from clipfarm_tasks.storage.listing import SCHEMA
+from clipfarm_tasks.storage.one_heap import give_back
+
+_AT_ONCE = 10_000
+_MOST_BYTES = 2**31 - 1  # of text in one Arrow column with offsets of 32 bits
 
 
-class Listed:
-    """What listings, and questions for single objects, have told of the objects that rows come from."""
+class Listed(Mapping[str, ObjectInfo]):
+    """What listings, and questions for single objects, have told of the objects that rows come from.
 
-    def __init__(self, objects: Iterable[ObjectInfo]) -> None:
-        """Take each object once; their order does not matter."""
-        self._objects = list(objects)
-        self._keys = pa.array([info.key for info in self._objects], pa.string())
-        self._etags = pa.array([info.etag for info in self._objects], pa.string())
+    A mapping from key to size and ETag that takes a hundred bytes an object: columns in the order of the keys' hashes,
+    where a key is found by bisection.
+    """
+
+    def __init__(self, objects: Iterable[ObjectInfo] = (), pages: Iterable[pa.RecordBatch] = ()) -> None:
+        """Take each object once, alone or by the page; their order does not matter."""
+        table = pa.Table.from_batches([*pages, *_pages(objects)], SCHEMA)
+        names = (name for chunk in table["key"].chunks for name in chunk.to_pylist())
+        hashes = np.fromiter(map(hash, names), np.int64, len(table))
+        if table.nbytes > _MOST_BYTES:
+            table = table.set_column(0, "key", table["key"].cast(pa.large_string()))
+            table = table.set_column(2, "etag", table["etag"].cast(pa.large_string()))
+        ordered = table.take(np.argsort(hashes))
+        hashes.sort()
+        self._hashes = hashes.data
+        self._keys, self._sizes, self._etags = (column.combine_chunks() for column in ordered.columns)
+        del table, ordered
+        give_back()  # the pages, before what is fetched needs as much again
 
     @classmethod
     def of(cls, store: Store, folders: Sequence[str], named: Iterable[pa.ChunkedArray]) -> Self:
@@ -29,24 +49,51 @@ class Listed:
             inside = reduce(pc.or_, (pc.starts_with(names, folder) for folder in folders))
             outside.update(names.filter(pc.invert(inside)).unique().to_pylist())
         found = store.head_many(outside - {""}).values()
-        return cls([*store.list_many(folders), *(info for info in found if info is not None)])
+        return cls((info for info in found if info is not None), store.list_many(folders))
 
-    @cached_property
-    def by_key(self) -> dict[str, ObjectInfo]:
+    @property
+    def by_key(self) -> Mapping[str, ObjectInfo]:
         """Size and ETag of each object: for what is fetched, not for all that is wanted."""
-        return {info.key: info for info in self._objects}
+        return self
+
+    def __getitem__(self, key: str) -> ObjectInfo:
+        """Size and ETag of one object."""
+        wanted = hash(key)
+        at = bisect_left(self._hashes, wanted)
+        while at < len(self) and self._hashes[at] == wanted:
+            if self._keys[at].as_py() == key:
+                return ObjectInfo(key, self._sizes[at].as_py(), self._etags[at].as_py())
+            at += 1
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in no order."""
+        return (key.as_py() for key in self._keys)
+
+    def __len__(self) -> int:
+        """How many objects exist."""
+        return len(self._keys)
 
     def etags(self, names: pa.ChunkedArray) -> pa.ChunkedArray:
         """(N,) string: current ETags of N objects by key, empty for one that does not exist."""
-        return pc.fill_null(self._etags.take(pc.index_in(names, value_set=self._keys)), "")
+        at = pc.index_in(names.cast(self._keys.type), value_set=self._keys)
+        return pc.fill_null(self._etags.take(at), "").cast(pa.string())
 
     def missing(self, store: Store, names: pa.ChunkedArray, folder: str) -> NDArray[np.bool_]:
         """Which of N objects, by key, do not exist: (N,) bool; of an object outside of ``folder`` nothing is known.
 
         The listing may be older than what another run has just merged: what it lacks is asked for once more.
         """
-        unlisted = pc.and_(pc.starts_with(names, folder), pc.invert(pc.is_in(names, value_set=self._keys)))
+        is_listed = pc.is_in(names.cast(self._keys.type), value_set=self._keys)
+        unlisted = pc.and_(pc.starts_with(names, folder), pc.invert(is_listed))
         asked = store.head_many(names.filter(unlisted).unique().to_pylist())
         gone = pa.array([name for name, info in asked.items() if info is None], pa.string())
         missing: NDArray[np.bool_] = pc.is_in(names, value_set=gone).to_numpy()
         return missing
+
+
+def _pages(objects: Iterable[ObjectInfo]) -> Iterator[pa.RecordBatch]:
+    remaining = iter(objects)
+    while some := list(islice(remaining, _AT_ONCE)):
+        rows = [{"key": info.key, "size": info.size, "etag": info.etag} for info in some]
+        yield pa.RecordBatch.from_pylist(rows, SCHEMA)

@@ -17,11 +17,11 @@ import lance
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay
-from tenacity.wait import wait_random_exponential
 
-from clipfarm_tasks.errors import ConfigError, DataError, TransientError
+from clipfarm_tasks.errors import DataError, TransientError
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.storage.errors import refusal, said
+from clipfarm_tasks.storage.retries import Retries
 from clipfarm_tasks.vectors.reads import F32, Allocate, in_memory, read_vectors
 
 KEY = "video_id"
@@ -118,13 +118,7 @@ class VectorTable:
     def _retrying(self, commit: Callable[[], int]) -> int:
         # Lance gives up a commit at the first reset, because it cannot know whether it was made. A merge by key can be
         # made twice, so it is started over: what is there now decides whether to create, replace or merge.
-        retrying = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            stop=stop_after_delay(self._store.settings.retry_timeout_s),
-            wait=wait_random_exponential(multiplier=0.1, max=5),
-            reraise=True,
-        )
-        return retrying(commit)
+        return Retries(self._store.settings.retry_timeout_s).call(commit)
 
     def _merge(self, rows: Rows) -> int:
         dataset = self.open(None)
@@ -225,9 +219,9 @@ class VectorTable:
         # Asked through the store first: Lance repeats even a refused listing for seconds before it says so.
         if not self._store.exists_under(f"{self.key}/_versions/"):
             return None
-        options = self._store.lance_options()
+        access = self._store.lance_access(self.uri)
         try:
-            return self.guard(lambda: lance.dataset(self.uri, version=version, storage_options=options))
+            return self.guard(lambda: lance.dataset(**access, version=version))
         except _NoTableError:
             return None
 
@@ -237,16 +231,15 @@ class VectorTable:
             return call()
         except (OSError, ValueError, RuntimeError) as error:
             text = str(error)
-            if "NoSuchBucket" in text:
-                raise ConfigError(f"expected bucket of {self.uri} to exist, got NoSuchBucket") from error
-            if any(sign in text for sign in ("403 Forbidden", "AccessDenied", "SignatureDoesNotMatch")):
-                raise ConfigError(f"expected permission for {self.uri}, got refused: check the key pair") from error
+            refused = refusal(text, self.uri, self._store.settings)
             if any(sign in text for sign in _CONFLICTS):
-                raise _ConflictError(f"expected to commit to {self.uri}, got a conflict: {text[:300]}") from error
+                raise _ConflictError(f"expected to commit to {self.uri}, got a conflict: {said(text)}") from error
+            if refused:
+                raise refused from error
             if "was not found" in text or "Not found" in text:
-                raise _NoTableError(f"expected the files of {self.uri}, got: {text[:300]}") from error
+                raise _NoTableError(f"expected the files of {self.uri}, got: {said(text)}") from error
             if isinstance(error, OSError) or any(sign in text for sign in _CUT_SHORT):
-                raise TransientError(f"expected an answer for {self.uri}, got: {text[:300]}") from error
+                raise TransientError(f"expected an answer for {self.uri}, got: {said(text)}") from error
             raise
 
 

@@ -13,7 +13,7 @@ from tests.faulty_s3 import FaultyS3, always, refuse
 pytestmark = pytest.mark.integration
 
 INPUTS = [keys.METADATA_CSV, *(keys.fused_manifest(strategy) for strategy in Strategy)]
-PROBES = 6
+PROBES = 8
 
 
 @pytest.fixture

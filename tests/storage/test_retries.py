@@ -1,6 +1,7 @@
 """One policy of retries: until it works, until the time is over, or until somebody says stop."""
 
 import threading
+import time
 
 import pytest
 
@@ -77,3 +78,33 @@ def test_who_is_told_to_stop_does_not_wait_for_the_retries():
         retries.call(attempt)
     timer.join()
     assert sum(told) <= 1, "expected no attempt after the one that a pause ended in"
+
+
+@pytest.mark.parametrize("works", ["for long", "and brings something"])
+def test_an_attempt_that_worked_before_it_broke_does_not_use_up_the_time(works):
+    """Each attempt outlasts the time for retries, as a download of an hour does."""
+    retries, made = Retries(0.02, 0.03 if works == "for long" else 60.0), []
+
+    def attempt():
+        made.append(time.sleep(0.06))
+        if works != "for long":
+            retries.progress()
+        if len(made) < 4:
+            raise TransientError("in the middle")
+        return len(made)
+
+    assert retries.call(attempt) == 4
+
+
+def test_what_always_breaks_in_the_middle_ends_too():
+    retries = Retries(0.01)
+    with pytest.raises(TransientError):
+        retries.call(lambda: time.sleep(0.02) or failing(1)())
+    assert 0 < retries.count <= 11
+
+
+def test_what_an_inner_call_has_given_up_is_not_tried_again():
+    inner, outer = Retries(0.0), Retries(60.0)
+    with pytest.raises(TransientError, match="attempt 1"):
+        outer.call(lambda: inner.call(failing(3)))
+    assert (inner.count, outer.count) == (0, 0)

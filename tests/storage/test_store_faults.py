@@ -212,6 +212,35 @@ def test_a_refusal_is_never_retried(proxy, faulty, tmp_path, status, code, sente
         proxy.rule = None
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "advice"),
+    [
+        (403, "RequestTimeTooSkewed", ConfigError, "clock"),
+        (403, "InvalidAccessKeyId", ConfigError, "does not know the key id"),
+        (403, "SignatureDoesNotMatch", ConfigError, "does not belong to the key id"),
+        (400, "InvalidBucketName", ConfigError, "check CLIPFARM_BUCKET"),
+        (400, "ExpiredToken", TransientError, "renew it"),
+        (503, "SlowDown", TransientError, "CLIPFARM_S3_CONCURRENCY"),
+        (301, "PermanentRedirect", ConfigError, "check region and endpoint"),
+    ],
+)
+def test_the_code_of_s3_and_fitting_advice_are_in_the_message(proxy, faulty, status, code, kind, advice):
+    store = faulty(retry_timeout_s=0.0)
+    proxy.rule = always(refuse(status, code))
+    long = "a/long/key" * 40
+    with pytest.raises(kind, match=rf"{code} \(by the proxy\); .*{advice}"):
+        store.get(long)
+
+
+def test_the_cause_of_no_answer_is_in_the_message(faulty, closed_port):
+    store = faulty(endpoint_url=f"http://127.0.0.1:{closed_port}", retry_timeout_s=0.0)
+    with pytest.raises(TransientError, match="Connection refused; no server listens there: check AWS_ENDPOINT_URL"):
+        store.get("x")
+    store = faulty(endpoint_url="http://no-such-host.invalid", retry_timeout_s=0.0)
+    with pytest.raises(TransientError, match="the name of the server cannot be resolved"):
+        store.get("x")
+
+
 def test_create_whose_answer_was_lost_knows_its_own_object(proxy, faulty):
     store = faulty()
     proxy.rule = first(1, lose_answer, of("PUT"))

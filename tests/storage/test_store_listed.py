@@ -6,6 +6,7 @@ import pytest
 
 from clipfarm_tasks.errors import TransientError
 from clipfarm_tasks.storage import ObjectInfo, open_store
+from clipfarm_tasks.vectors.listed import Listed
 from tests.faulty_s3 import (
     FaultyS3,
     always,
@@ -224,5 +225,42 @@ def test_a_size_that_is_known_is_required_of_one_object_too(proxy, faulty, tmp_p
 
 def test_listings_side_by_side_find_what_each_finds(store):
     store.put_many([(f"list/{folder}/{number}", b"x" * number) for folder in "abc" for number in range(5)])
-    together = sorted(store.list_many([f"list/{folder}/" for folder in "abcd"]), key=lambda info: info.key)
-    assert together == [info for folder in "abc" for info in store.list(f"list/{folder}/")]
+    together = Listed(pages=store.list_many([f"list/{folder}/" for folder in "abcd"]))
+    assert dict(together) == {info.key: info for folder in "abc" for info in store.list(f"list/{folder}/")}
+
+
+@pytest.mark.parametrize("stray", ["list//a", "list/../a", "list/./a", "list/a//b", "list/line&#10;end"])
+def test_a_key_that_nothing_can_address_is_left_out_of_a_listing_and_counted(proxy, faulty, caplog, stray):
+    store = faulty()
+    store.put_many([("list/a", b"1"), ("list/b", b"22")])
+    proxy.rule = always(list_also([ObjectInfo(stray, 7, '"e"')]), listing)
+    assert [(info.key, info.size) for info in store.list("list/")] == [("list/a", 1), ("list/b", 2)]
+    assert len(Listed(pages=store.list_many(["list/"]))) == 2
+    assert store.exists_under("list/")
+    assert store.retries == 0
+    assert any("1 objects left out" in record.getMessage() for record in caplog.records)
+
+
+def test_a_listing_by_key_holds_and_finds_each_object_in_few_bytes():
+    infos = [ObjectInfo(f"clipfarm/embeddings/video/{n:011d}.npy", n, f'"{n:032x}"') for n in range(5_000)]
+    listed = Listed(reversed(infos))
+    assert [listed.by_key[info.key] for info in infos] == infos
+    assert len(listed) == len(infos)
+    assert "clipfarm/embeddings/video/x.npy" not in listed
+    assert listed.get("") is None
+    columns = (listed._keys, listed._sizes, listed._etags)
+    assert sum(column.nbytes for column in columns) + listed._hashes.nbytes < 105 * len(infos)
+
+
+@pytest.mark.parametrize("form", ["{}", 'W/"{}"', '"{}"'])
+def test_an_etag_written_in_another_way_is_the_same_version(proxy, faulty, form):
+    store = faulty()
+    value = store.put("x", BODY).strip('"')
+
+    def rewritten(exchange):
+        status, headers, body = exchange.ask()
+        exchange.answer(status, {**headers, "Etag": form.format(value.upper())}, body)
+
+    proxy.rule = always(rewritten)
+    assert store.get("x", f'"{value}"') == BODY
+    assert store.head("x").etag == f'"{value}"'

@@ -170,7 +170,7 @@ def opened(monkeypatch):
 
     def open_store(settings, session=None):
         calls.append((settings, session))
-        return "the store"
+        return types.SimpleNamespace(settings=settings)
 
     fake = types.ModuleType("storage")
     fake.open_store = open_store
@@ -194,7 +194,7 @@ def test_session_endpoint_and_region_come_from_the_connection(opened, monkeypatc
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere.test")
     store, settings = clipfarm_runtime.open_bucket()
-    assert store == "the store"
+    assert store.settings is settings
     assert settings == Settings(bucket="a-bucket", endpoint_url="http://s3.test:1", region="eu-north-1")
     ((seen, session),) = opened
     assert seen == settings

@@ -9,13 +9,15 @@ from clipfarm_tasks.errors import DataError
 
 # Part of every row's identity in the vector tables. Raise it when the same bytes would be decoded or judged otherwise:
 # rows made by other rules are then made again.
-RULES = 1
+RULES = 2
 
 
 class Reason(StrEnum):
     """Why a row's vector was taken out."""
 
     MISSING_OBJECT = "missing_object"
+    FOREIGN_KEY = "foreign_key"
+    OVERSIZED = "oversized"
     EMPTY_OBJECT = "empty_object"
     NOT_AN_ARRAY = "not_an_array"
     TRUNCATED = "truncated"

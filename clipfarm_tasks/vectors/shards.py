@@ -1,6 +1,7 @@
 """Fused vectors from the bytes of one shard: every wanted row at once, each checked against the shard's own ids."""
 
 import io
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -8,11 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clipfarm_tasks.vectors.npy import F32, as_float32, parse_npy
+from clipfarm_tasks.vectors.npy import F32, WIDEST_NUMBER, Array, as_float32, parse_npy
 from clipfarm_tasks.vectors.quarantine import BadVectorError, Quarantined, Reason, quarantine_all
 
 _MATRIX = 2
-_UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what numpy writes; Python inflates the others without a bound
+_UNREADABLE_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(EOFError, OSError, NotImplementedError, OverflowError, RuntimeError, ValueError),
+)
+_LARGEST = 4 * 2**30
+_DIRECTORY_BYTES = 64 * 2**10
+_SLACK = 2**20
+_ROW_BYTES = 4096  # for a row's id, capture time and whatever else upstream adds
+_ANY_UNPACKED = 16 * 2**20
+_RATIO = 32
+_SURROGATES = (0xD800, 0xDFFF)
+_LAST_CHARACTER = 0x10FFFF
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +40,33 @@ class Shard:
 
     where: str
     video_ids: NDArray[np.str_]
-    vectors: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
+    vectors: Array
 
 
-def decode_shard(body: bytes, where: str) -> Shard:
+def largest_shard(rows: int | None, width: int) -> int:
+    """Bytes that a shard of so many rows may have, packed or not; None: of any number of rows."""
+    return _LARGEST if rows is None else min(_LARGEST, _SLACK + rows * (WIDEST_NUMBER * width + _ROW_BYTES))
+
+
+def decode_shard(body: bytes, where: str, largest: int | None = None) -> Shard:
     """Read the two members of an ``.npz`` that matter, each once; checksums are verified, pickles never loaded.
 
     Args:
         body: the object.
         where: its key.
+        largest: bytes that each of the two may have unpacked, see `largest_shard`. Default: 32 times those of the
+            object, or 16 MiB if that is more.
 
     Raises:
-        BadVectorError: empty, not a zip, cut off, or a member is missing, pickled, or does not fit the other.
+        BadVectorError: empty, not a zip, cut off, or a member is missing, pickled, too large or unlike the other.
     """
     if not body:
         raise BadVectorError(Reason.EMPTY_OBJECT, "expected an .npz shard, got 0 bytes")
+    limit = max(_ANY_UNPACKED, _RATIO * len(body)) if largest is None else largest
     try:
+        _check_directory(body)
         with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            members = {name: _read_member(archive, name) for name in ("video_ids", "vectors")}
+            members = {name: _read_member(archive, name, limit) for name in ("video_ids", "vectors")}
     except _UNREADABLE_ZIP as error:
         cut = body.startswith(b"PK")
         reason = Reason.TRUNCATED if cut else Reason.NOT_AN_ARRAY
@@ -108,22 +130,47 @@ def slice_shard(
     return ok, vectors, quarantined
 
 
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(f"{name}.npy")
-    except KeyError as error:
+def _check_directory(body: bytes) -> None:
+    """Refuse an archive of very many members before all of them are listed in memory."""
+    end = body.rfind(b"PK\x05\x06")
+    size = int.from_bytes(body[end + 12 : end + 16], "little")
+    if end >= 0 and size > _DIRECTORY_BYTES:
         raise BadVectorError(
-            Reason.MISSING_MEMBER, f"expected the member {name}, got {', '.join(archive.namelist()) or 'none'}"
-        ) from error
+            Reason.OVERSIZED, f"expected an archive's directory of at most {_DIRECTORY_BYTES} bytes, got {size}"
+        )
 
 
-def _as_text(ids: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> NDArray[np.str_]:
-    """Video ids as text: numpy text, or bytes that are UTF-8."""
+def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    file_name, names = f"{name}.npy", archive.namelist()
+    if names.count(file_name) != 1:
+        reason = Reason.INCONSISTENT_SHARD if file_name in names else Reason.MISSING_MEMBER
+        raise BadVectorError(reason, f"expected one member {name}, got {', '.join(names)[:200] or 'none'}")
+    member = archive.getinfo(file_name)
+    if member.compress_type not in _PLAIN or member.flag_bits & 1:
+        raise BadVectorError(
+            Reason.UNSUPPORTED_TYPE,
+            f"expected {name} stored or deflated, got compression method {member.compress_type}"
+            f"{' and a password' if member.flag_bits & 1 else ''}",
+        )
+    if member.file_size > limit:
+        raise BadVectorError(Reason.OVERSIZED, f"expected at most {limit} bytes of {name}, got {member.file_size}")
+    # A size that is asked for bounds what is unpacked, also where the archive states less than is in it.
+    with archive.open(member) as stream:
+        return stream.read(member.file_size)
+
+
+def _as_text(ids: Array) -> NDArray[np.str_]:
+    """Video ids as text: numpy text, bytes that are UTF-8, or whole numbers in decimal."""
     try:
         if ids.dtype.kind == "S":
             return np.strings.decode(ids.astype(np.bytes_), "utf-8")
-        if ids.dtype.kind == "U":
-            return ids.astype(np.str_)
     except UnicodeDecodeError as error:
         raise BadVectorError(Reason.INCONSISTENT_SHARD, f"expected UTF-8 video_ids, got {error}") from error
-    raise BadVectorError(Reason.UNSUPPORTED_TYPE, f"expected video_ids as text, got {ids.dtype}")
+    if ids.dtype.kind == "f":
+        raise BadVectorError(Reason.UNSUPPORTED_TYPE, f"expected video_ids as text or whole numbers, got {ids.dtype}")
+    texts = ids.astype(np.str_)
+    texts = np.ascontiguousarray(texts, texts.dtype.newbyteorder("="))
+    points = texts.view(np.uint32)
+    if ((points > _LAST_CHARACTER) | ((points >= _SURROGATES[0]) & (points <= _SURROGATES[1]))).any():
+        raise BadVectorError(Reason.INCONSISTENT_SHARD, "expected video_ids of Unicode characters, got others")
+    return texts

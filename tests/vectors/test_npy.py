@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from clipfarm_tasks.vectors.npy import decode_npy
+from clipfarm_tasks.vectors.npy import decode_npy, largest_npy
 from clipfarm_tasks.vectors.quarantine import BadVectorError, Reason
 
 VALUES = np.linspace(-2, 2, 9)
@@ -84,3 +84,110 @@ def test_a_header_that_declares_more_than_memory_is_refused_without_allocating()
     with pytest.raises(BadVectorError, match="bytes of values") as refused:
         decode_npy(body)
     assert refused.value.reason is Reason.TRUNCATED
+
+
+def with_header(header, values=bytes(64), version=1):
+    """An ``.npy`` whose header is this text, whatever it says."""
+    padded = header + b" " * (-(len(header) + 11) % 64) + b"\n"
+    length = len(padded).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + padded + values
+
+
+def header(descr="<f4", shape=(4,), fortran_order=False):
+    return repr({"descr": descr, "fortran_order": fortran_order, "shape": shape}).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (header(shape=(-2,)), Reason.NOT_AN_ARRAY),
+        (header(shape=(-1, -1)), Reason.NOT_AN_ARRAY),
+        (header(shape=(True,)), Reason.NOT_AN_ARRAY),
+        (header(shape=(4.0,)), Reason.NOT_AN_ARRAY),
+        (header(shape="4"), Reason.NOT_AN_ARRAY),
+        (header(shape=(1,) * 65), Reason.WRONG_SHAPE),
+        (header(shape=()), Reason.WRONG_SHAPE),
+        (header(shape=(0, 2**70)), Reason.WRONG_SHAPE),
+        (header(shape=(0, 2**62)), Reason.WRONG_SHAPE),
+        (header(shape=(2**40, 2**40)), Reason.TRUNCATED),
+        (header("|S0", (10**15,)), Reason.WRONG_SHAPE),
+        (header("<U0", (10**12,)), Reason.WRONG_SHAPE),
+        (header("|V0", (10**15,)), Reason.UNSUPPORTED_TYPE),
+        (header("(4,)<f4", (2,)), Reason.UNSUPPORTED_TYPE),
+        (header("<f3"), Reason.UNSUPPORTED_TYPE),
+        (header("<U999999999"), Reason.UNSUPPORTED_TYPE),
+        (header("<M8[s]"), Reason.UNSUPPORTED_TYPE),
+        (header([("a", "<f4")]), Reason.NOT_AN_ARRAY),
+        (header("|O"), Reason.OBJECT_ARRAY),
+        (header(fortran_order=1), Reason.NOT_AN_ARRAY),
+        (b"['descr', '<f4']", Reason.NOT_AN_ARRAY),
+        (b"{'descr': '<f4', 'shape': (4,)}", Reason.NOT_AN_ARRAY),
+        (header()[:-1] + b", 'more': 1}", Reason.NOT_AN_ARRAY),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': " + b"-" * 5000 + b"1}", Reason.NOT_AN_ARRAY),
+        (b"", Reason.NOT_AN_ARRAY),
+        (header() + b" " * 20_000, Reason.NOT_AN_ARRAY),
+    ],
+)
+def test_a_header_that_no_vector_has_is_refused_with_its_reason(text, reason):
+    with pytest.raises(BadVectorError, match=r"expected .*, got") as refused:
+        decode_npy(with_header(text))
+    assert refused.value.reason is reason
+
+
+def test_what_numpy_cannot_refuse_with_an_error_of_its_own():
+    """The reason why its reader of headers is not used."""
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': " + b"-" * 5000 + b"1}"
+    with pytest.raises((RecursionError, MemoryError)):
+        np.load(io.BytesIO(with_header(text)))
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize(
+    "text",
+    [
+        header(),
+        header().replace(b"'", b'"'),
+        b"{'shape': (4L,),'descr':'<f4' , 'fortran_order':False,}",
+        b"{ 'fortran_order': True,\n'shape':(1, 4), 'descr': '=f4'}",
+    ],
+)
+def test_other_writers_headers_are_read(text, version):
+    values = np.arange(4, dtype="<f4")
+    np.testing.assert_array_equal(decode_npy(with_header(text, values.tobytes(), version)), values)
+
+
+@pytest.mark.parametrize("version", [0, 4, 147])
+def test_another_version_is_refused(version):
+    with pytest.raises(BadVectorError, match="of something else"):
+        decode_npy(with_header(header(), version=version))
+
+
+def test_header_longer_than_the_body_is_truncated():
+    with pytest.raises(BadVectorError) as refused:
+        decode_npy(b"\x93NUMPY\x01\x00\xff\x0f{'descr'")
+    assert refused.value.reason is Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "f16", "i8"])
+def test_every_vector_of_a_width_fits_what_is_allowed_for_it(dtype):
+    assert len(npy(np.ones((1, 2000), dtype))) <= largest_npy(2000) < len(npy(np.ones(13_000, "f8")))
+
+
+def test_a_damaged_body_is_a_vector_or_refused_and_nothing_else():
+    rng = np.random.default_rng(3)
+    bodies = [GOOD, npy(VALUES.reshape(1, 9)), npy(np.arange(9)), npy(np.array(["a", "bc"]))]
+    read = refused = 0
+    for number in range(4000):
+        body = bytearray(bodies[number % len(bodies)])
+        for at in rng.integers(0, len(body), rng.integers(1, 4)):
+            body[at : at + int(rng.integers(2))] = rng.bytes(int(rng.integers(3)))
+        try:
+            vector = decode_npy(bytes(body))
+        except BadVectorError:
+            refused += 1
+        else:
+            assert (vector.dtype, vector.ndim) == (np.float32, 1)
+            assert np.isfinite(vector).all()
+            read += 1
+    assert read > 100
+    assert refused > 1000

@@ -28,10 +28,17 @@ COLUMNS = (
     "text_emb_key",
     "text_present",
 )
-_TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
-_NUMBERS = ("shard_idx", "fused_dim", "text_present")
+OPTIONAL = ("shard_n",)
+_NUMBERS = ("shard_idx", "fused_dim", "text_present", "shard_n")
+# What other writers put where there is no key: Python's None and pandas' NaN, NaT and <NA>, turned into text.
+_NOTHING = pa.array(["None", "none", "null", "NULL", "nan", "NaN", "NaT", "<NA>"])
+_LARGEST_WHOLE = 2**53  # of the whole numbers that a float64 tells apart
 RESOLVED = pa.schema(
-    {name: pa.int64() if name in _NUMBERS else pa.string() for name in COLUMNS if name != "fusion_strategy"}
+    {
+        name: pa.int64() if name in _NUMBERS else pa.string()
+        for name in (*COLUMNS, *OPTIONAL)
+        if name != "fusion_strategy"
+    }
 )
 
 
@@ -42,7 +49,7 @@ class ResolvedManifest:
     Attributes:
         table: sorted by video_id: video_id, captured_at (UTC text), source_hash, fused_key, shard_idx (int64, not
             checked against the shard), fused_dim (int64), video_emb_key, audio_emb_key, text_emb_key, text_present
-            (int64, 0 or 1); texts are strings, null where absent.
+            (int64, 0 or 1), shard_n (int64, null where it is not told); texts are strings, null where absent.
         dropped: rows left out, by reason; a row counts under the first reason that applies to it.
     """
 
@@ -61,7 +68,8 @@ class ManifestFile:
             where: the object, for messages.
 
         Raises:
-            DataError: not Parquet, or a needed column is missing; names the object and the columns.
+            DataError: not Parquet, or a needed column is missing, named twice or no text; names the object and the
+                columns.
         """
         self.where = where
         self._bytes = len(body)
@@ -73,6 +81,13 @@ class ManifestFile:
             raise DataError(
                 f"expected the columns {', '.join(COLUMNS)}, got none named {', '.join(missing)}, in {where}"
             )
+        needed = [field for field in self._parquet.schema_arrow if field.name in (*COLUMNS, *OPTIONAL)]
+        repeated = sorted({field.name for field in needed if present.count(field.name) > 1})
+        if repeated:
+            raise DataError(f"expected each column once, got several named {', '.join(repeated)}, in {where}")
+        nested = [f"{field.name} of type {field.type}" for field in needed if not _is_plain(field.type)]
+        if nested:
+            raise DataError(f"expected columns of texts or numbers, got {', '.join(nested)}, in {where}")
 
     @property
     def rows(self) -> int:
@@ -80,19 +95,22 @@ class ManifestFile:
         return int(self._parquet.metadata.num_rows)
 
     def column(self, name: str) -> pa.Array:
-        """(N,) cells of a column, in file order.
+        """(N,) cells of a column as bytes, in file order; nulls for an optional one that is not there.
 
         Raises:
             DataError: its bytes are damaged.
         """
+        if name not in self._parquet.schema_arrow.names:
+            return pa.nulls(self.rows, pa.binary())
         with self._parquet_only():
-            return self._parquet.read(columns=[name], use_threads=False)[name].combine_chunks()
+            cells = self._parquet.read(columns=[name], use_threads=False)[name]
+            return pa.chunked_array([_as_bytes(chunk) for chunk in cells.chunks], pa.binary()).combine_chunks()
 
     @contextmanager
     def _parquet_only(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             problem = " ".join(str(error).split())
             raise DataError(f"expected a Parquet file, got {self._bytes} bytes: {problem}, in {self.where}") from error
 
@@ -143,6 +161,8 @@ def resolve_manifest(file: ManifestFile, strategy: Strategy) -> ResolvedManifest
     columns = {name: _texts(file, name, rows) for name in RESOLVED.names if name not in ("captured_at", *_NUMBERS)}
     columns["captured_at"] = time_text(times[kept])
     columns |= {name: numbers[name][kept].astype(np.int64) for name in ("shard_idx", "fused_dim")}
+    told = np.where(_is_whole(numbers["shard_n"]), numbers["shard_n"], np.nan)[kept]
+    columns["shard_n"] = pa.array(told, from_pandas=True).cast(pa.int64())
     declared = numbers["text_present"][kept]
     present = _is_present(columns["text_emb_key"]) & (np.isnan(declared) | (declared > 0))
     columns["text_present"] = present.astype(np.int64)
@@ -150,22 +170,40 @@ def resolve_manifest(file: ManifestFile, strategy: Strategy) -> ResolvedManifest
 
 
 def _texts(file: ManifestFile, name: str, rows: pa.Array) -> pa.Array:
-    """(M,) string, null where empty or not UTF-8: these rows of a column."""
-    texts = _plain(file, name, rows)
-    return pc.if_else(pc.equal(texts, UNDECODABLE), None, texts)
+    """(M,) string, null where empty, nothing or not UTF-8: these rows of a column."""
+    texts = parse_text(file.column(name).take(rows))
+    nothing = pc.or_(pc.equal(texts, UNDECODABLE), pc.is_in(texts, _NOTHING))
+    return pc.if_else(nothing, None, texts)
 
 
 def _numbers(file: ManifestFile, name: str, rows: pa.Array) -> NDArray[np.float64]:
     """(M,) numbers, NaN where empty or unreadable: these rows of a column."""
-    return np.asarray(parse_numbers(_plain(file, name, rows), words=True).to_numpy(zero_copy_only=False), np.float64)
+    numbers = parse_numbers(parse_text(file.column(name).take(rows)), words=True)
+    return np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
 
 
-def _plain(file: ManifestFile, name: str, rows: pa.Array) -> pa.Array:
-    """(M,) cells of any type as text, null where empty: these rows of a column."""
-    cells = file.column(name).take(rows)
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether each cell of this type is one text or number."""
+    try:
+        pa.nulls(0, kind.value_type if pa.types.is_dictionary(kind) else kind).cast(pa.string())
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
+
+
+def _as_bytes(cells: pa.Array) -> pa.Array:
+    """(N,) binary: plain cells as text; among floats, which a missing cell makes of them, whole numbers as such."""
     if pa.types.is_dictionary(cells.type):
-        cells = pc.cast(cells, cells.type.value_type)
-    return parse_text(cells if cells.type in _TEXT_TYPES else pc.cast(cells, pa.string()))
+        return _as_bytes(cells.dictionary).take(cells.indices)
+    if pa.types.is_floating(cells.type):
+        numbers = cells.to_numpy(zero_copy_only=False).astype(np.float64)
+        if (_is_whole(numbers) | np.isnan(numbers)).all():
+            cells = pa.array(numbers, pa.int64(), from_pandas=True)
+    # Only text, views of it and bytes become bytes at once.
+    try:
+        return cells.cast(pa.binary())
+    except pa.ArrowNotImplementedError:
+        return cells.cast(pa.string()).cast(pa.binary())
 
 
 def _is_present(cells: pa.Array) -> NDArray[np.bool_]:
@@ -174,5 +212,7 @@ def _is_present(cells: pa.Array) -> NDArray[np.bool_]:
 
 
 def _is_whole(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-    whole: NDArray[np.bool_] = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
+    whole: NDArray[np.bool_] = (
+        np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < _LARGEST_WHOLE)
+    )
     return whole

@@ -2,8 +2,7 @@
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord
-from clipfarm_tasks.data.manifest import ManifestFile
-from clipfarm_tasks.data.manifest import resolve_manifest as latest_rows
+from clipfarm_tasks.data import manifest
 from clipfarm_tasks.errors import MissingObjectError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.steps.context import StepContext
@@ -24,7 +23,7 @@ def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord
             f"expected the fused manifest of strategy {strategy} at {where}, got no object when the run was resolved: "
             "once upstream has written it, start a new run or clear this one from resolve_run"
         )
-    resolved = latest_rows(ManifestFile(context.input_bytes(pinned), where), strategy)
+    resolved = manifest.resolve_manifest(manifest.ManifestFile(context.input_bytes(pinned), where), strategy)
     key = keys.resolved_manifest(context.run_id, strategy)
     return ManifestRecord(
         strategy=strategy,

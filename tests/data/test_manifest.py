@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipfarm_tasks.data.manifest import COLUMNS, RESOLVED, ManifestFile, resolve_manifest
+from clipfarm_tasks.data.manifest import COLUMNS, OPTIONAL, RESOLVED, ManifestFile, resolve_manifest
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
 
@@ -52,7 +52,7 @@ def cells(found, name):
 def test_rows_of_the_strategy_sorted_by_video():
     found = resolve([entry("b"), entry("a"), entry("c", fusion_strategy="sum_pool")])
     assert found.table.schema == RESOLVED
-    assert found.table.column_names == [name for name in COLUMNS if name != "fusion_strategy"]
+    assert found.table.column_names == [name for name in (*COLUMNS, *OPTIONAL) if name != "fusion_strategy"]
     assert cells(found, "video_id") == ["a", "b"]
     assert cells(found, "fused_key") == ["shards/a.npz", "shards/b.npz"]
     assert found.dropped == {"other_strategy": 1}
@@ -131,6 +131,100 @@ def test_any_arrow_types_will_do():
     assert cells(found, "captured_at") == ["1970-01-01T00:00:00.000001Z", "1970-01-01T00:00:00.000000Z"]
 
 
+TEXTS_OF_OTHERS = [
+    pa.large_string(),
+    pa.string_view(),
+    pa.binary(),
+    pa.binary_view(),
+    pa.dictionary(pa.int8(), pa.string()),
+    pa.dictionary(pa.uint32(), pa.large_string()),
+]
+
+
+@pytest.mark.parametrize("kind", TEXTS_OF_OTHERS, ids=str)
+def test_text_of_every_kind_is_read_alike(kind):
+    table = pa.Table.from_pylist([entry("b"), entry("a"), entry("a", "2026-03-02", text_emb_key=None)])
+    texts = {name for name in table.column_names if table.schema.field(name).type == pa.string()}
+    changed = {name: table[name].cast(kind) if name in texts else table[name] for name in table.column_names}
+    assert resolve(pa.table(changed)).table == resolve(table).table
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([12, None, 7], pa.int64()),
+        pa.array([12, None, 7], pa.uint8()),
+        pa.array([12.0, None, 7.0]),
+        pa.array([12.0, float("nan"), 7.0], pa.float32()),
+        pa.array([12, None, 7]).dictionary_encode(),
+        pa.array([12, None, 7]).cast(pa.decimal128(20, 0)),
+    ],
+    ids=lambda ids: str(ids.type),
+)
+def test_ids_that_are_numbers_are_read_in_decimal(ids):
+    table = pa.Table.from_pylist([entry(), entry(), entry()])
+    found = resolve(table.set_column(0, "video_id", ids))
+    assert cells(found, "video_id") == ["12", "7"]
+    assert found.dropped == {"missing_video_id": 1}
+
+
+@pytest.mark.parametrize("nothing", ["None", "nan", "NaN", "<NA>", "NaT", "null", " None "])
+def test_a_text_that_stands_for_nothing_is_no_key(nothing):
+    rows = [entry("a", text_emb_key=nothing), entry("b", audio_emb_key=nothing), entry("c", fused_key=nothing)]
+    found = resolve([*rows, entry(nothing)])
+    assert cells(found, "text_present") == [0, 1]
+    assert cells(found, "audio_emb_key") == ["a.npy", None]
+    assert found.dropped == {"missing_video_id": 1, "missing_fused_key": 1}
+
+
+@pytest.mark.parametrize("cell", [["a"], {"key": "a"}], ids=["list", "struct"])
+@pytest.mark.parametrize("name", ["video_id", "shard_idx", "text_emb_key"])
+def test_nested_cells_are_refused_naming_column_and_type(name, cell):
+    with pytest.raises(DataError, match=rf"texts or numbers, got {name} of type (list|struct)<.*, in s3://bucket"):
+        resolve([entry() | {name: cell}])
+
+
+def test_nested_cells_of_a_map_or_a_dictionary_are_refused_and_of_other_columns_ignored():
+    table = pa.Table.from_pylist([entry() | {"more": [{"a": 1}]}])
+    assert resolve(table).table.num_rows == 1
+    keys = pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))
+    with pytest.raises(DataError, match="got source_hash of type map<"):
+        resolve(table.set_column(table.column_names.index("source_hash"), "source_hash", keys))
+
+
+def test_a_column_that_comes_twice_is_refused_by_name():
+    table = pa.Table.from_pylist([entry()])
+    twice = table.append_column("video_id", table["video_id"]).append_column("fused_key", table["fused_key"])
+    with pytest.raises(DataError, match="each column once, got several named fused_key, video_id, in s3://bucket"):
+        resolve(twice)
+    assert (
+        resolve(table.append_column("x", table["video_id"]).append_column("x", table["video_id"])).table.num_rows == 1
+    )
+
+
+def test_a_manifest_without_rows_is_refused():
+    empty = pa.Table.from_pylist([entry()]).slice(0, 0)
+    for table in (empty, pa.table({name: pa.nulls(0) for name in empty.column_names})):
+        with pytest.raises(DataError, match=r"expected rows with fusion_strategy = concat, got strategies \[\]"):
+            resolve(table)
+
+
+def test_a_name_that_is_no_text_is_refused():
+    body = parquet([entry() | {"others": 1}]).replace(b"others", b"othe\xff\xff")
+    with pytest.raises(DataError, match=r"expected a Parquet file, got .* bytes.*, in s3://bucket"):
+        ManifestFile(body, WHERE)
+
+
+def test_numbers_are_read_from_floats_with_gaps_and_from_texts():
+    frame = pd.DataFrame(
+        [entry(name, shard_idx=index) for name, index in zip("abc", ("1", "nan", " 3.0 "), strict=True)]
+    )
+    assert cells(resolve(pa.Table.from_pandas(frame)), "shard_idx") == [1, 3]
+    frame["shard_idx"], frame["shard_n"] = [4.0, np.nan, 5.0], [7.0, 8.0, np.nan]
+    found = resolve(pa.Table.from_pandas(frame))
+    assert (cells(found, "shard_idx"), cells(found, "shard_n")) == ([4, 5], [7, None])
+
+
 def test_no_rows_of_the_strategy():
     message = r"expected rows with fusion_strategy = max_pool, got strategies \['concat'\], in s3://bucket"
     with pytest.raises(DataError, match=message):
@@ -161,7 +255,7 @@ def test_a_column_that_is_damaged_is_refused():
     page = chunks.column(position).dictionary_page_offset
     body[page : page + 8] = b"\xff" * 8
     file = ManifestFile(bytes(body), WHERE)
-    assert file.column("video_id").to_pylist() == ["a"]
+    assert file.column("video_id").to_pylist() == [b"a"]
     with pytest.raises(DataError, match=rf"expected a Parquet file, got {len(body)} bytes.*, in s3://bucket"):
         resolve_manifest(file, Strategy.CONCAT)
 
@@ -232,7 +326,7 @@ def by_hand(rows):
 def resolved(row):
     time = row["captured_at"] and f"{row['captured_at']:%Y-%m-%dT%H:%M:%S.%fZ}"
     present = row["text_emb_key"] is not None and (row["text_present"] is None or row["text_present"] > 0)
-    changed = row | {"captured_at": time, "text_present": int(present)}
+    changed = row | {"captured_at": time, "text_present": int(present), "shard_n": None}
     return {name: changed[name] for name in RESOLVED.names}
 
 

@@ -227,6 +227,12 @@ class Settings(Frozen):
         description="CLIPFARM_S3_IN_FLIGHT_MIB: MiB of objects being read or waiting for their turn; one larger object "
         "still passes, alone",
     )
+    upstream_prefixes: str = Field(
+        default="clipfarm/embeddings/,clipfarm/fused/",
+        pattern=r"^[^,/][^,]*/(,[^,/][^,]*/)*$",
+        description="CLIPFARM_UPSTREAM_PREFIXES: folders that a manifest's keys may lead to, each with its closing "
+        "slash, between commas",
+    )
     train_memory_mib: int = Field(
         default=1024,
         ge=0,
@@ -291,6 +297,7 @@ _VARIABLES = {
     "retry_timeout_s": "CLIPFARM_S3_RETRY_TIMEOUT",
     "concurrency": "CLIPFARM_S3_CONCURRENCY",
     "in_flight_mib": "CLIPFARM_S3_IN_FLIGHT_MIB",
+    "upstream_prefixes": "CLIPFARM_UPSTREAM_PREFIXES",
     "train_memory_mib": "CLIPFARM_TRAIN_MEMORY_MIB",
 }
 # What AWS tools read instead of the variable above: before it, and where it is not set.

@@ -1,7 +1,7 @@
 """Bring the video, audio and text vectors of all strategies' videos into one table: fetch only what changed."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from clipfarm_tasks.vectors.modality_rows import REQUIRED
 from clipfarm_tasks.vectors.quarantine import RULES
 from clipfarm_tasks.vectors.table import KEY, VectorTable
 from clipfarm_tasks.vectors.update import Held, Source, update_table
+from clipfarm_tasks.vectors.upstream_keys import UpstreamKeys
 
 log = logging.getLogger(__name__)
 _TASK = keys.task_id("reconstruct_modalities")
@@ -45,15 +46,17 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     declared = _declared_widths(context)
     latest = _latest(context)
     folders = [keys.embeddings_prefix(modality) for modality in Modality]
-    listed = Listed.of(context.store, folders, [latest[name] for name in KEY_COLUMNS.values()])
+    upstream = UpstreamKeys(context.settings.upstream_prefixes)
+    named = {name: upstream.inside(latest[name]) for name in KEY_COLUMNS.values()}
+    listed = Listed.of(context.store, folders, named.values())
 
     def fetch(new: pa.Table, held: Held) -> Iterator[pa.RecordBatch]:
-        return fetch_modalities(context.store, table, new, held, listed.by_key, declared, meter)
+        return fetch_modalities(context.store, table, new, held, listed.by_key, declared, upstream, meter)
 
     def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
         return _lost(context, rows, listed)
 
-    wanted = _with_etags(latest, listed)
+    wanted = _with_etags(latest, named, listed)
     widths = {str(modality): width for modality, width in declared.items()}
     updated = update_table(table, Source(wanted, ["text_present"], widths, fetch, is_gone))
     usable = updated.rows
@@ -105,11 +108,11 @@ def _latest(context: StepContext) -> pa.Table:
     return pa.table({KEY: latest[KEY], **named})
 
 
-def _with_etags(latest: pa.Table, listed: Listed) -> pa.Table:
-    """The wanted rows: keys, and the current ETag of each object, empty where there is none."""
+def _with_etags(latest: pa.Table, named: Mapping[str, pa.ChunkedArray], listed: Listed) -> pa.Table:
+    """The wanted rows: keys, and the current ETag of each object, empty where there is none or it is not upstream's."""
     columns = dict(zip(latest.column_names, latest.columns, strict=True))
     for modality, name in ETAG_COLUMNS.items():
-        columns[name] = listed.etags(latest[KEY_COLUMNS[modality]])
+        columns[name] = listed.etags(named[KEY_COLUMNS[modality]])
     return pa.table(columns | {"rules": pa.repeat(pa.scalar(RULES, pa.int32()), len(latest))})
 
 

@@ -1,18 +1,23 @@
 """Read the objects of new and changed videos and lay them out as rows of the modality table, thousands at a time."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipfarm_tasks.errors import TransientError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.storage import ObjectInfo, Store
 from clipfarm_tasks.vectors.meter import Meter
-from clipfarm_tasks.vectors.modality_rows import REQUIRED, Kept, assemble, widths_of
+from clipfarm_tasks.vectors.modality_rows import REQUIRED, Body, HeldVectors, assemble, widths_of
+from clipfarm_tasks.vectors.npy import largest_npy
+from clipfarm_tasks.vectors.quarantine import BadVectorError, check_size
 from clipfarm_tasks.vectors.table import KEY, VectorTable, vectors
 from clipfarm_tasks.vectors.update import Held, verdicts
+from clipfarm_tasks.vectors.upstream_keys import UpstreamKeys
 
 KEY_COLUMNS = {modality: f"{modality}_emb_key" for modality in Modality}
 ETAG_COLUMNS = {modality: f"{modality}_etag" for modality in Modality}
@@ -22,12 +27,16 @@ _SHARE = 4  # a chunk's objects may take this part of what may be in flight
 
 @dataclass(eq=False)
 class _Chunk:
-    """Some videos, what the table holds of them (None: nothing), and their objects as far as they have arrived."""
+    """Some videos, what the table holds of them (None: nothing), and their objects as far as they have arrived.
+
+    ``awaited`` are the keys of those that have not; ``begun`` says whether they were asked for.
+    """
 
     rows: pa.Table
     held: pa.Table | None
-    awaited: int = 0
-    bodies: dict[str, bytes | None] = field(default_factory=dict)
+    begun: bool = False
+    awaited: set[str] = field(default_factory=set)
+    bodies: dict[str, Body] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> list[str]:
@@ -47,17 +56,49 @@ class _Chunk:
         known: list[bool] = pc.fill_null(there, False).to_pylist()
         return known
 
-    def begin(self) -> list[str]:
-        """Keys of the objects to read: where a required one does not exist, the others do not matter."""
+    def begin(self, judge: "_Judge") -> list[str]:
+        """Keys of the objects to read: where a required one cannot be used, the others do not matter."""
+        keys = self.keys()
         etags = {modality: self.column(column) for modality, column in ETAG_COLUMNS.items()}
-        whole = [all(row) for row in zip(*(etags[modality] for modality in REQUIRED), strict=True)]
+        for modality in Modality:
+            for key, etag in zip(keys[modality], etags[modality], strict=True):
+                error = judge.of(modality, key, etag)
+                if error is not None or not etag:
+                    self.bodies[key] = error
+        required = zip(*(keys[modality] for modality in REQUIRED), strict=True)
+        whole = [not any(key in self.bodies for key in row) for row in required]
         wanted: dict[str, None] = {}
-        for modality, keys in self.keys().items():
-            rows = list(zip(keys, etags[modality], whole, self.is_held(modality), strict=True))
-            self.bodies |= {key: None for key, etag, *_ in rows if not etag}
-            wanted |= {key: None for key, etag, readable, held in rows if etag and readable and not held}
-        self.awaited = len(wanted)
+        for modality in Modality:
+            rows = zip(keys[modality], whole, self.is_held(modality), strict=True)
+            wanted |= {key: None for key, readable, held in rows if readable and not held and key not in self.bodies}
+        self.begun, self.awaited = True, set(wanted)
         return list(wanted)
+
+    def arrived(self) -> Self:
+        """The videos whose objects have all arrived."""
+        named = zip(*self.keys().values(), strict=True)
+        whole = pa.array([self.begun and self.awaited.isdisjoint(keys) for keys in named], pa.bool_())
+        return replace(self, rows=self.rows.filter(whole), held=None if self.held is None else self.held.filter(whole))
+
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """What a key and a listing tell of an object before it is read."""
+
+    upstream: UpstreamKeys
+    listed: Mapping[str, ObjectInfo]
+    declared: Mapping[Modality, int]
+
+    def of(self, modality: Modality, key: str, etag: str) -> BadVectorError | None:
+        """Why an object is not read, or None."""
+        try:
+            if key and not etag:
+                self.upstream.check(key)
+            elif etag:
+                check_size(self.listed[key].size, largest_npy(self.declared.get(modality)))
+        except BadVectorError as error:
+            return error
+        return None
 
 
 def fetch_modalities(
@@ -67,6 +108,7 @@ def fetch_modalities(
     held: Held,
     listed: Mapping[str, ObjectInfo],
     declared: Mapping[Modality, int],
+    upstream: UpstreamKeys,
     meter: Meter,
 ) -> Iterator[pa.RecordBatch]:
     """Rows of the table for the videos ``new``: all of them, those that are not usable with the reason.
@@ -82,9 +124,11 @@ def fetch_modalities(
         listed: what the listing tells about each object that exists.
         declared: width of each modality. Empty: that of the table, unless more videos are new than it holds usable
             ones: then the most frequent of the first new ones'.
+        upstream: where keys may lead.
         meter: counts what is read.
 
     Raises:
+        TransientError: reading failed; the videos that had arrived are yielded before.
         DataError: no width is declared, and no first video has a readable vector to learn it from.
     """
     widths = dict(declared)
@@ -93,23 +137,30 @@ def fetch_modalities(
     # Before the widths are known, a vector of the table may turn out to have another one.
     chunks = list(_chunks(store, new, held.rows if widths else None, listed))
     waiting: dict[str, list[_Chunk]] = {}
+    judge = _Judge(upstream, listed, declared)
 
     def wanted() -> Iterator[ObjectInfo]:
         for chunk in tuple(chunks):
-            for key in chunk.begin():
+            for key in chunk.begin(judge):
                 waiting.setdefault(key, []).append(chunk)
                 yield listed[key]
 
-    for info, fetched in store.get_listed(wanted()):
-        chunk = waiting[info.key].pop(0)
-        chunk.etags[info.key] = "" if fetched is None else fetched.etag
-        chunk.bodies[info.key] = None if fetched is None else fetched.body
-        if fetched is not None:
-            meter.add(fetched.body)
-        chunk.awaited -= 1
-        if not chunk.awaited:
-            chunks.remove(chunk)
-            yield _rows(chunk, table, held.version, widths)
+    try:
+        for info, fetched in store.get_listed(wanted()):
+            chunk = waiting[info.key].pop(0)
+            chunk.etags[info.key] = "" if fetched is None else fetched.etag
+            chunk.bodies[info.key] = None if fetched is None else fetched.body
+            if fetched is not None:
+                meter.add(fetched.body)
+            chunk.awaited.discard(info.key)
+            if not chunk.awaited:
+                chunks.remove(chunk)
+                yield _rows(chunk, table, held.version, widths)
+    except TransientError:
+        if widths:  # which a part of the first videos must not decide
+            whole = (chunk.arrived() for chunk in chunks)
+            yield from (_rows(chunk, table, held.version, widths) for chunk in whole if len(chunk.rows))
+        raise
     yield from (_rows(chunk, table, held.version, widths) for chunk in chunks)  # nothing had to be read for these
 
 
@@ -132,8 +183,8 @@ def _rows(chunk: _Chunk, table: VectorTable, version: int, widths: dict[Modality
     keys = chunk.keys()
     if not widths:
         widths |= widths_of(keys, chunk.bodies)
-    kept = {modality: _kept(chunk, table, version, modality) for modality in Modality}
-    rows = assemble(chunk.column(KEY), keys, chunk.bodies, widths, kept)
+    held = {modality: _held_vectors(chunk, table, version, modality) for modality in Modality}
+    rows = assemble(chunk.column(KEY), keys, chunk.bodies, widths, held)
     columns: dict[str, pa.Array] = {KEY: pa.array(chunk.column(KEY), pa.string())}
     for modality in Modality:
         columns[KEY_COLUMNS[modality]] = pa.array(keys[modality], pa.string())
@@ -148,9 +199,9 @@ def _rows(chunk: _Chunk, table: VectorTable, version: int, widths: dict[Modality
     return pa.record_batch(columns)
 
 
-def _kept(chunk: _Chunk, table: VectorTable, version: int, modality: Modality) -> Kept:
+def _held_vectors(chunk: _Chunk, table: VectorTable, version: int, modality: Modality) -> HeldVectors:
     positions = np.flatnonzero(chunk.is_held(modality))
     if not positions.size:
-        return Kept(positions, np.zeros((0, 0), np.float32))
+        return HeldVectors(positions, np.zeros((0, 0), np.float32))
     video_ids = np.array(chunk.column(KEY), dtype=object)[positions]
-    return Kept(positions, table.read([str(modality)], video_ids, version)[str(modality)])
+    return HeldVectors(positions, table.read([str(modality)], video_ids, version)[str(modality)])

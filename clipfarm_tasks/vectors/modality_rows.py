@@ -13,6 +13,7 @@ from clipfarm_tasks.vectors.npy import decode_npy
 from clipfarm_tasks.vectors.quarantine import BadVectorError, Quarantined, Reason
 
 F32 = NDArray[np.float32]
+Body = bytes | BadVectorError | None
 REQUIRED = (Modality.VIDEO, Modality.AUDIO)
 
 
@@ -33,8 +34,8 @@ class ModalityRows:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Vectors that are known already: (M,) int64 rows, and (M, width) float32."""
+class HeldVectors:
+    """Vectors that the table holds already: (M,) int64 rows, and (M, width) float32."""
 
     rows: NDArray[np.int64]
     vectors: F32
@@ -43,9 +44,9 @@ class Kept:
 def assemble(
     video_ids: list[str],
     keys: Mapping[Modality, list[str]],
-    bodies: Mapping[str, bytes | None],
+    bodies: Mapping[str, Body],
     widths: Mapping[Modality, int],
-    kept: Mapping[Modality, Kept],
+    held: Mapping[Modality, HeldVectors],
 ) -> ModalityRows:
     """Decode and check the vectors of some videos, each into its row.
 
@@ -55,22 +56,22 @@ def assemble(
     Args:
         video_ids: the videos.
         keys: by modality, the object key of each video; an empty text key means "no text".
-        bodies: object contents by key, None for one that does not exist. One may be absent if it was not read because
-            a required object of its video does not exist.
+        bodies: object contents by key, None for one that does not exist, an error for one that was judged unread. One
+            may be absent if it was not read because a required object of its video cannot be used.
         widths: width of each modality, all of them; see `widths_of`.
-        kept: by modality, the rows whose vector need not be decoded; their bodies are not looked at.
+        held: by modality, the rows whose vector need not be decoded; their bodies are not looked at.
     """
     count = len(video_ids)
     vectors = {modality: np.zeros((count, widths[modality]), np.float32) for modality in Modality}
     text_present = np.zeros(count, np.int8)
     bad = _without_required(video_ids, keys, bodies)
     for modality, matrix in vectors.items():
-        known = kept[modality].rows
-        if known.size:
-            matrix[known] = kept[modality].vectors
-        done = {*known.tolist(), *bad}
+        rows = held[modality].rows
+        if rows.size:
+            matrix[rows] = held[modality].vectors
+        done = {*rows.tolist(), *bad}
         if modality is Modality.TEXT:
-            text_present[known] = 1
+            text_present[rows] = 1
         for row, key in enumerate(keys[modality]):
             if row in done:
                 continue
@@ -89,7 +90,7 @@ def assemble(
     return ModalityRows(text_present, vectors, bad)
 
 
-def widths_of(keys: Mapping[Modality, list[str]], bodies: Mapping[str, bytes | None]) -> dict[Modality, int]:
+def widths_of(keys: Mapping[Modality, list[str]], bodies: Mapping[str, Body]) -> dict[Modality, int]:
     """The most frequent width of each modality's readable vectors, for where nobody declared one.
 
     The larger one on a tie. Without any text yet, a text column as wide as the video's, so that the first texts are not
@@ -98,49 +99,57 @@ def widths_of(keys: Mapping[Modality, list[str]], bodies: Mapping[str, bytes | N
     Raises:
         DataError: no video or no audio vector is readable.
     """
-    found = {modality: _most_frequent([bodies.get(key) for key in keys[modality]]) for modality in Modality}
+    widths = {modality: _most_frequent([bodies.get(key) for key in keys[modality]]) for modality in Modality}
     for modality in REQUIRED:
-        if not found[modality]:
+        if not widths[modality]:
             raise DataError(
                 f"expected a readable {modality} vector to learn the width from, got none of the first "
                 f"{len(keys[modality])} videos: declare the widths in schema.json, or tell upstream"
             )
-    return {modality: width or found[Modality.VIDEO] for modality, width in found.items()}
+    return {modality: width or widths[Modality.VIDEO] for modality, width in widths.items()}
 
 
-def _most_frequent(bodies: list[bytes | None]) -> int:
+def _most_frequent(bodies: list[Body]) -> int:
     counts = Counter(_width(body) for body in bodies if body is not None)
     del counts[0]
     return max(counts, key=lambda width: (counts[width], width), default=0)
 
 
-def _width(body: bytes) -> int:
+def _width(body: bytes | BadVectorError) -> int:
     """Width of a readable vector, else 0."""
     try:
-        return len(decode_npy(body))
+        return len(_decoded(body))
     except BadVectorError:
         return 0
 
 
+def _decoded(body: bytes | BadVectorError) -> F32:
+    if isinstance(body, BadVectorError):
+        raise body
+    return decode_npy(body)
+
+
 def _without_required(
-    video_ids: list[str], keys: Mapping[Modality, list[str]], bodies: Mapping[str, bytes | None]
+    video_ids: list[str], keys: Mapping[Modality, list[str]], bodies: Mapping[str, Body]
 ) -> dict[int, Quarantined]:
     bad: dict[int, Quarantined] = {}
     for modality in REQUIRED:
+        missing = BadVectorError(Reason.MISSING_OBJECT, f"expected the {modality} vector, got no object")
         for row, key in enumerate(keys[modality]):
-            if not key or (key in bodies and bodies[key] is None):
-                detail = f"expected the {modality} vector, got no object"
-                bad.setdefault(row, Quarantined(video_ids[row], key, Reason.MISSING_OBJECT, detail))
+            body = bodies.get(key, b"") if key else None
+            error = missing if body is None else body
+            if isinstance(error, BadVectorError):
+                bad.setdefault(row, Quarantined(video_ids[row], key, error.reason, error.detail))
     return bad
 
 
-def _vector(body: bytes, modality: Modality, width: int) -> F32:
+def _vector(body: bytes | BadVectorError, modality: Modality, width: int) -> F32:
     """One vector, at most ``width`` long.
 
     Raises:
         BadVectorError: unreadable, or a required one of another width.
     """
-    vector = decode_npy(body)
+    vector = _decoded(body)
     if modality in REQUIRED and len(vector) != width:
         raise BadVectorError(Reason.WRONG_WIDTH, f"expected {modality} width {width}, got {len(vector)}")
     return vector[:width]

@@ -64,6 +64,16 @@ class Quarantined:
     detail: str
 
 
+def check_size(size: int, largest: int) -> None:
+    """Refuse an object by the size that a listing tells, before it is read.
+
+    Raises:
+        BadVectorError: it has more than ``largest`` bytes.
+    """
+    if size > largest:
+        raise BadVectorError(Reason.OVERSIZED, f"expected an object of at most {largest} bytes, got {size}")
+
+
 def quarantine_all(video_ids: Iterable[str], key: str, bad: BadVectorError) -> list[Quarantined]:
     """Take out every row of one unusable object."""
     return [Quarantined(video_id, key, bad.reason, bad.detail) for video_id in video_ids]

@@ -23,12 +23,13 @@ def row_spool() -> Iterator["RowSpool"]:
 
 
 class RowSpool:
-    """Record batches of one schema in a file."""
+    """Record batches of one schema in a file; ``nbytes`` counts those of the rows."""
 
     def __init__(self, file: IO[bytes]) -> None:
         """Nothing is written before the first batch."""
         self._file = file
         self._writer: pa.RecordBatchStreamWriter | None = None
+        self.nbytes = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; the first batch decides the schema. A large batch is cut into pieces of 8 MiB.
@@ -42,6 +43,7 @@ class RowSpool:
                 self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), batch.schema)
             for start in range(0, batch.num_rows, rows):
                 self._writer.write_batch(batch.slice(start, rows))
+        self.nbytes += batch.nbytes
 
     def to_reader(self) -> pa.RecordBatchReader:
         """All rows from the first one on; the spool takes no more. At least one batch must have been written."""

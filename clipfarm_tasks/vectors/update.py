@@ -1,8 +1,9 @@
 """Bring a vector table up to date with what a run wants, and pin a version that holds exactly that."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from clipfarm_tasks.vectors.row_spool import row_spool
 from clipfarm_tasks.vectors.table import KEY, VectorTable, vector_widths
 
 _ROUNDS = 5
+_COMMIT_BYTES = 256 * 2**20  # as much as a lost worker loses of what it has read; a usual night is one commit
 _VERDICT = ["reason", "bad_key", "detail"]
 
 
@@ -107,27 +109,27 @@ def update_table(table: VectorTable, source: Source) -> Updated:
     """
     cached: int | None = None
     for _ in range(_ROUNDS):
-        version, held = _held(table, source)
-        at = pc.index_in(source.wanted[KEY], value_set=held[KEY])
-        found = held.take(at)  # as long as wanted; null where the table has no such video
-        is_held = _equal(source.wanted, found)
+        version, everything = _read(table, source)
+        at = pc.index_in(source.wanted[KEY], value_set=everything[KEY])
+        held = everything.take(at)  # as long as wanted; null where the table has no such video
+        is_held = _equal(source.wanted, held)
         cached = int(is_held.sum()) if cached is None else cached
         if not is_held.all():
             new = pa.array(~is_held)
-            known = Held(version, found.filter(new), int((is_held & _is_usable(found)).sum()))
-            source = _merge(table, source, source.wanted.filter(new), known)
+            stale = Held(version, held.filter(new), int((is_held & _is_usable(held)).sum()))
+            source = _merge(table, source, source.wanted.filter(new), stale)
             continue
         # Only usable ones: what another run had to judge unusable costs nothing, and would be judged again.
-        usable = held.filter(pa.array(_is_usable(held)))
+        usable = everything.filter(pa.array(_is_usable(everything)))
         others = usable.filter(pc.invert(pc.is_in(usable[KEY], value_set=source.wanted[KEY])))
         gone = others[KEY].filter(pa.array(source.is_gone(others))).to_pylist()
         if not gone:
-            return _updated(table, version, found, cached)
+            return _updated(table, version, held, cached)
         table.drop(gone)
     raise TransientError(f"expected to pin {table.uri} within {_ROUNDS} rounds, got rows moved by other runs each time")
 
 
-def _held(table: VectorTable, source: Source) -> tuple[int, pa.Table]:
+def _read(table: VectorTable, source: Source) -> tuple[int, pa.Table]:
     """Version and all rows of the table, as far as it has the expected columns; else no rows."""
     names = [*source.identity, *source.extra, *_VERDICT]
     dataset = table.open(None)
@@ -141,8 +143,8 @@ def _held(table: VectorTable, source: Source) -> tuple[int, pa.Table]:
     return 0, pa.schema([*source.wanted.schema, *others]).empty_table()
 
 
-def _equal(wanted: pa.Table, found: pa.Table) -> NDArray[np.bool_]:
-    columns = [pc.equal(wanted[name], found[name].cast(wanted[name].type)) for name in wanted.column_names]
+def _equal(wanted: pa.Table, held: pa.Table) -> NDArray[np.bool_]:
+    columns = [pc.equal(wanted[name], held[name].cast(wanted[name].type)) for name in wanted.column_names]
     equal: NDArray[np.bool_] = pc.fill_null(reduce(pc.and_kleene, columns), False).to_numpy()
     return equal
 
@@ -153,30 +155,48 @@ def _is_usable(rows: pa.Table) -> NDArray[np.bool_]:
 
 
 def _merge(table: VectorTable, source: Source, new: pa.Table, held: Held) -> Source:
-    """Fetch and merge; what is wanted from now on is what was read.
+    """Fetch and merge, in commits of bounded size; what is wanted from now on is what was read.
 
     They differ where an object was overwritten between listing and reading.
+
+    Raises:
+        TransientError: the fetch failed; what it had read by then is in the table, so that the next try goes on there.
     """
-    read = []
-    with row_spool() as spool:
-        for batch in source.fetch(new, held):
-            spool.write(batch)
-            read.append(batch.select(source.identity))
-        table.merge(spool)
+    read: list[pa.RecordBatch] = []
+    failures: list[TransientError] = []
+    batches = _until_failure(source.fetch(new, held), failures)
+    for first in batches:
+        with row_spool() as spool:
+            for batch in chain([first], batches):
+                spool.write(batch)
+                read.append(batch.select(source.identity))
+                if spool.nbytes >= _COMMIT_BYTES:
+                    break
+            table.merge(spool)
+    if failures:
+        raise failures[0]
     fetched = pa.Table.from_batches(read)
     others = source.wanted.filter(pc.invert(pc.is_in(source.wanted[KEY], value_set=fetched[KEY])))
     return replace(source, wanted=pa.concat_tables([others, fetched]).sort_by(KEY))
 
 
-def _updated(table: VectorTable, version: int, found: pa.Table, cached: int) -> Updated:
-    usable = _is_usable(found)
-    rejected = found.filter(pa.array(~usable))
+def _until_failure(batches: Iterable[pa.RecordBatch], failures: list[TransientError]) -> Iterator[pa.RecordBatch]:
+    """What comes before a failure, which is put into the list."""
+    try:
+        yield from batches
+    except TransientError as error:
+        failures.append(error)
+
+
+def _updated(table: VectorTable, version: int, held: pa.Table, cached: int) -> Updated:
+    usable = _is_usable(held)
+    rejected = held.filter(pa.array(~usable))
     quarantined = [
         Quarantined(row[KEY], row["bad_key"], Reason(row["reason"]), row["detail"])
         for row in rejected.select([KEY, *_VERDICT]).to_pylist()
     ]
-    rows = found.filter(pa.array(usable))
+    rows = held.filter(pa.array(usable))
     if not rows.num_rows:
         first = f"{quarantined[0].detail} at {quarantined[0].key}" if quarantined else "no row"
-        raise DataError(f"expected usable vectors for {table.uri}, got none of {found.num_rows} rows: {first}")
+        raise DataError(f"expected usable vectors for {table.uri}, got none of {held.num_rows} rows: {first}")
     return Updated(version, rows.drop_columns(_VERDICT), quarantined, cached)

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.errors import DataError, TransientError
 from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.storage import Store
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.quarantine import RULES
 from clipfarm_tasks.vectors.table import VectorTable
 
 CONCAT = Strategy.CONCAT
@@ -21,6 +23,18 @@ def reconstruct(upstream, run, **params):
     run.resolve(**{"run_id": f"run-{next(NUMBERS)}"} | params)
     run.step("resolve_manifest", CONCAT)
     return run.step("reconstruct_fused", CONCAT)
+
+
+def fail_at(monkeypatch, number):
+    """The object of this number is the last that arrives."""
+    count, add = itertools.count(1), Meter.add
+
+    def failing(self, body):
+        if next(count) == number:
+            raise TransientError("worker lost")
+        add(self, body)
+
+    monkeypatch.setattr(Meter, "add", failing)
 
 
 def read(store, record, ids):
@@ -71,7 +85,9 @@ def test_vectors_are_read_in_the_order_asked_for(upstream, run, store):
         ("shard_idx", -1, "index_out_of_range", "expected shard_idx from 0 to 11, got -1"),
         ("shard_idx", 4, "other_video", "expected the vector of vid003, got that of vid004"),
         ("fused_key", "clipfarm/fused/concat/shards/date=2026-03-09/part-0000.npz", "missing_object", "got no object"),
-        ("fused_key", "clipfarm//fused/../x.npz", "missing_object", "got no object"),
+        ("fused_key", "clipfarm//fused/../x.npz", "foreign_key", "got clipfarm//fused/../x.npz"),
+        ("fused_key", "clipfarm/fused/../models/x.npz", "foreign_key", "got clipfarm/fused/../models/x.npz"),
+        ("fused_key", "airflow/logs/x.npz", "foreign_key", "expected a key below clipfarm/embeddings/,clipfarm/fused/"),
     ],
 )
 def test_manifest_row_that_points_elsewhere_is_quarantined(upstream, run, store, column, value, reason, detail):
@@ -181,9 +197,10 @@ def test_the_limit_itself_is_accepted(upstream, run):
 
 
 def test_no_usable_vector_at_all(upstream, run):
-    upstream.manifests[CONCAT]["fused_key"] = "gone.npz"
+    upstream.manifests[CONCAT]["fused_key"] = "clipfarm/fused/x.npz"
     with pytest.raises(
-        DataError, match=r"usable vectors for s3://.*fused_concat.lance, got none of 24 rows: .*no object at gone.npz"
+        DataError,
+        match=r"usable vectors for s3://.*fused_concat.lance, got none of 24 rows: .*no object at clipfarm/fused/x.npz",
     ):
         reconstruct(upstream, run, max_quarantined_fraction=1.0)
 
@@ -279,7 +296,7 @@ def test_rows_of_a_vanished_shard_that_nobody_names_leave_the_view(upstream, run
 
 def test_rows_made_by_other_rules_are_made_again(upstream, run, monkeypatch):
     reconstruct(upstream, run)
-    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_fused.RULES", 2)
+    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_fused.RULES", RULES + 1)
     second = reconstruct(upstream, run, seed=1)
     assert (second.throughput.cached, second.throughput.objects, second.rows) == (0, 2, 24)
 
@@ -317,3 +334,44 @@ def test_another_width_replaces_the_table(upstream, run, store):
     second = reconstruct(upstream, run)
     assert (second.rows, second.throughput.objects) == (24, 2)
     np.testing.assert_array_equal(read(store, second, upstream.ids), wider)
+
+
+def test_shard_larger_than_its_rows_explain_is_not_read(upstream, run):
+    upstream.manifests[CONCAT]["shard_n"] = 12
+    upstream.raw[SECOND] = b"PK" + bytes(2 * 2**20)
+    record = reconstruct(upstream, run, max_quarantined_fraction=0.5)
+    assert (record.rows, record.quarantined, record.throughput.objects) == (12, {"oversized": 12}, 1)
+    again = reconstruct(upstream, run, max_quarantined_fraction=0.5, seed=1)
+    assert (again.throughput.objects, again.throughput.cached) == (0, 24)
+
+
+def test_shard_that_unpacks_to_more_than_its_rows_explain_costs_its_rows(upstream, run):
+    upstream.manifests[CONCAT]["shard_n"] = 12
+    body = io.BytesIO()
+    np.savez_compressed(body, **upstream.shards[SECOND] | {"vectors": np.zeros((12, 2**20), "f4")})
+    upstream.raw[SECOND] = body.getvalue()
+    assert reconstruct(upstream, run, max_quarantined_fraction=0.5).quarantined == {"oversized": 12}
+
+
+def test_ids_that_are_numbers_here_and_text_there_are_the_same(upstream, run):
+    numbers = np.arange(100, 124)
+    for row, key in ((0, FIRST), (12, SECOND)):
+        upstream.shards[key]["video_ids"] = numbers[row : row + 12]
+    for kind in (str, int, float):
+        upstream.manifests[CONCAT]["video_id"] = numbers.astype(kind)
+        record = reconstruct(upstream, run, seed=len(str(kind)))
+        assert (record.rows, record.quarantined) == (24, {})
+        assert run.frame(record.rows_key)["video_id"].tolist() == [str(number) for number in numbers]
+
+
+def test_what_was_read_before_a_failure_is_kept(upstream, run, monkeypatch):
+    upstream.upload()
+    run.resolve()
+    run.step("resolve_manifest", CONCAT)
+    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_fused._SHARDS_IN_FLIGHT", 1)
+    with monkeypatch.context() as patched:
+        fail_at(patched, 2)
+        with pytest.raises(TransientError, match="worker lost"):
+            run.step("reconstruct_fused", CONCAT)
+    record = run.step("reconstruct_fused", CONCAT)
+    assert (record.rows, record.throughput.objects, record.throughput.cached) == (24, 1, 12)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.errors import DataError, MissingObjectError
+from clipfarm_tasks.errors import DataError, MissingObjectError, TransientError
 from clipfarm_tasks.families import Modality, Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.vectors import fetch_modalities
+from clipfarm_tasks.vectors.meter import Meter
+from clipfarm_tasks.vectors.quarantine import RULES
 from clipfarm_tasks.vectors.table import VectorTable
 
 VIDEO, AUDIO, TEXT = Modality
@@ -108,9 +110,9 @@ def test_videos_of_all_strategies_share_the_table(upstream, run):
 
 @pytest.mark.parametrize("undated", [Strategy.CONCAT, Strategy.MAX_POOL])
 def test_dated_row_wins_over_an_undated_one_of_another_strategy(upstream, run, store, undated):
-    upstream.npy["clipfarm/elsewhere/undated.npy"] = np.full(4, 3, "f4")
+    upstream.npy["clipfarm/embeddings/elsewhere/undated.npy"] = np.full(4, 3, "f4")
     named = ["captured_at", "video_emb_key"]
-    upstream.manifests[undated].loc[1, named] = ["", "clipfarm/elsewhere/undated.npy"]
+    upstream.manifests[undated].loc[1, named] = ["", "clipfarm/embeddings/elsewhere/undated.npy"]
     record = reconstruct(upstream, run, strategies=["concat", "max_pool"])
     np.testing.assert_array_equal(read(store, record, VIDEO, upstream.ids), upstream.vectors[VIDEO])
 
@@ -433,7 +435,7 @@ def test_text_comes_first_without_declared_width_and_is_not_cut(upstream, run, s
 
 
 def test_object_outside_the_usual_folder_is_found(upstream, run, store):
-    key = "clipfarm/elsewhere/a.npy"
+    key = "clipfarm/embeddings/elsewhere/a.npy"
     upstream.npy[key] = np.full(5, 3, "f4")
     upstream.manifests[Strategy.CONCAT].loc[1, "text_emb_key"] = key
     record = reconstruct(upstream, run)
@@ -473,7 +475,7 @@ def test_few_vectors_of_another_width_do_not_replace_the_table(upstream, run):
 def test_rows_made_by_other_rules_are_made_again(upstream, run, monkeypatch):
     upstream.npy[upstream.key(VIDEO, 2)] = b""
     first = reconstruct(upstream, run)
-    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_modalities.RULES", 2)
+    monkeypatch.setattr("clipfarm_tasks.steps.reconstruct_modalities.RULES", RULES + 1)
     second = reconstruct(upstream, run, seed=1)
     assert (second.throughput.cached, second.throughput.objects) == (0, first.throughput.objects)
     assert reconstruct(upstream, run, seed=2).throughput.cached == 24
@@ -515,7 +517,12 @@ def test_bodies_wait_for_their_chunk_within_the_bytes_that_may_be_in_flight(upst
     upstream.schemas = dict.fromkeys(Strategy)
     upstream.npy |= {upstream.key(VIDEO, row): np.full(wide[VIDEO], row, "f4") for row in range(24)}
     waiting, begin = [], fetch_modalities._Chunk.begin
-    monkeypatch.setattr(fetch_modalities._Chunk, "begin", lambda chunk: waiting.append(len(chunk.rows)) or begin(chunk))
+
+    def counted(chunk, judge):
+        waiting.append(len(chunk.rows))
+        return begin(chunk, judge)
+
+    monkeypatch.setattr(fetch_modalities._Chunk, "begin", counted)
     assert reconstruct(upstream, run).rows == 24
     assert waiting == [1] * 24  # 160 kB each, a quarter of a MiB at most
 
@@ -523,4 +530,72 @@ def test_bodies_wait_for_their_chunk_within_the_bytes_that_may_be_in_flight(upst
 def test_text_that_is_named_but_missing_is_counted(upstream, run):
     del upstream.npy[upstream.key(TEXT, 1)]
     record = reconstruct(upstream, run)
-    assert (record.rows, record.text_missing) == (24, 1)
+    assert (record.rows, record.text_missing, record.text_present) == (24, 1, 19)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_key_that_leads_elsewhere_is_never_asked_for(upstream, run, store, monkeypatch, modality):
+    key = "airflow/logs/private.npy"
+    upstream.npy[key] = upstream.vectors[modality][WITH_TEXT]
+    upstream.manifests[Strategy.CONCAT].loc[WITH_TEXT, f"{modality}_emb_key"] = key
+    asked, ask, fetch = [], Store._ask, Store._fetch_listed
+    monkeypatch.setattr(Store, "_ask", lambda self, name: asked.append(name) or ask(self, name))
+    monkeypatch.setattr(Store, "_fetch_listed", lambda self, info: asked.append(info.key) or fetch(self, info))
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (23, {"foreign_key": 1})
+    listed = quarantine(run).iloc[0]
+    assert (listed["video_id"], listed["key"]) == ("vid001", key)
+    assert f"expected a key below clipfarm/embeddings/,clipfarm/fused/, got {key}" in listed["detail"]
+    assert key not in asked
+    assert len(asked) > 24
+    assert reconstruct(upstream, run, seed=1).throughput.cached == 24
+
+
+def test_prefixes_of_upstream_are_a_setting(upstream, run):
+    key = "elsewhere/a.npy"
+    upstream.npy[key] = upstream.vectors[VIDEO][WITH_TEXT]
+    upstream.manifests[Strategy.CONCAT].loc[WITH_TEXT, "video_emb_key"] = key
+    assert reconstruct(upstream, run).rows == 23
+    run.settings = run.settings.model_copy(update={"upstream_prefixes": "clipfarm/embeddings/,elsewhere/"})
+    assert reconstruct(upstream, run, seed=1).rows == 24
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+@pytest.mark.parametrize("declared", [True, False])
+def test_object_larger_than_a_vector_can_be_is_not_read(upstream, run, modality, declared):
+    upstream.npy[upstream.key(modality, WITH_TEXT)] = bytes(100_000 if declared else 17 * 2**20)
+    if not declared:
+        upstream.schemas = dict.fromkeys(Strategy)
+    record = reconstruct(upstream, run)
+    assert (record.rows, record.quarantined) == (23, {"oversized": 1})
+    assert record.throughput.bytes < 100_000
+    again = reconstruct(upstream, run, seed=1)
+    assert (again.throughput.objects, again.throughput.cached) == (0, 24)
+
+
+def test_malformed_header_costs_one_video(upstream, run):
+    body = io.BytesIO()
+    np.save(body, upstream.vectors[VIDEO][2])
+    upstream.npy[upstream.key(VIDEO, 2)] = body.getvalue().replace(b"(4,)", b"(-1)")
+    assert reconstruct(upstream, run).quarantined == {"not_an_array": 1}
+
+
+def test_what_had_arrived_before_a_failure_is_kept(upstream, run, monkeypatch):
+    upstream.upload()
+    run.resolve()
+    run.step("resolve_manifest", Strategy.CONCAT)
+    count, add = itertools.count(1), Meter.add
+
+    def failing(self, body):
+        if next(count) == 60:
+            raise TransientError("worker lost")
+        add(self, body)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Meter, "add", failing)
+        with pytest.raises(TransientError, match="worker lost"):
+            run.step("reconstruct_modalities")
+    record = run.step("reconstruct_modalities")
+    assert record.rows == 24
+    assert record.throughput.cached >= 24 - 9  # of nine objects that had not arrived
+    assert record.throughput.objects <= 27

@@ -6,17 +6,17 @@ import pytest
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.vectors import modality_rows
-from clipfarm_tasks.vectors.modality_rows import Kept, widths_of
+from clipfarm_tasks.vectors.modality_rows import HeldVectors, widths_of
 
 VIDEO, AUDIO, TEXT = Modality
 WIDTHS = {VIDEO: 2, AUDIO: 3, TEXT: 4}
 
 
-NOTHING = {modality: Kept(np.zeros(0, np.int64), np.zeros((0, 0), np.float32)) for modality in Modality}
+NOTHING = {modality: HeldVectors(np.zeros(0, np.int64), np.zeros((0, 0), np.float32)) for modality in Modality}
 
 
-def assemble(ids, keys, bodies, widths, kept=NOTHING):
-    return modality_rows.assemble(ids, keys, bodies, widths, kept)
+def assemble(ids, keys, bodies, widths, held=NOTHING):
+    return modality_rows.assemble(ids, keys, bodies, widths, held)
 
 
 def npy(values):
@@ -137,11 +137,11 @@ def test_width_that_nothing_tells_is_refused(modality):
 def test_vector_that_is_known_is_not_decoded():
     ids, keys, bodies = made(3)
     del bodies["video/v1"], bodies["text/v2"]
-    kept = {
-        VIDEO: Kept(np.array([1]), np.full((1, 2), 7, np.float32)),
-        TEXT: Kept(np.array([2]), np.full((1, 4), 8, np.float32)),
+    held = {
+        VIDEO: HeldVectors(np.array([1]), np.full((1, 2), 7, np.float32)),
+        TEXT: HeldVectors(np.array([2]), np.full((1, 4), 8, np.float32)),
     }
-    rows = assemble(ids, keys, bodies, WIDTHS, NOTHING | kept)
+    rows = assemble(ids, keys, bodies, WIDTHS, NOTHING | held)
     assert rows.vectors[VIDEO][:, 0].tolist() == [0, 7, 2]
     assert rows.vectors[TEXT][:, 0].tolist() == [0, 1, 8]
     assert (rows.text_present.tolist(), rows.bad) == ([1, 1, 1], {})

@@ -178,6 +178,45 @@ def test_empty_key_is_no_object_and_costs_no_request(store, monkeypatch):
     assert asked == ["elsewhere/c"]
 
 
+def test_rows_are_committed_as_soon_as_they_are_enough(table, monkeypatch):
+    monkeypatch.setattr("clipfarm_tasks.vectors.update._COMMIT_BYTES", 1)
+    merged, merge = [], table.merge
+    monkeypatch.setattr(table, "merge", lambda rows: merged.append(1) or merge(rows))
+    updated = update(table, Fetch(), "abcd")
+    assert len(merged) == 2  # `Fetch` serves two batches
+    assert updated.rows["video_id"].to_pylist() == list("abcd")
+    assert updated.version == table.version()
+
+
+def test_a_small_update_is_one_commit(table, monkeypatch):
+    merged, merge = [], table.merge
+    monkeypatch.setattr(table, "merge", lambda rows: merged.append(1) or merge(rows))
+    update(table, Fetch(), "abcdef")
+    assert len(merged) == 1
+
+
+def test_rows_that_came_before_a_failure_are_in_the_table(table):
+    def failing(rows, held):
+        yield from list(Fetch()(rows, held))[:1]
+        raise TransientError("reset by peer")
+
+    with pytest.raises(TransientError, match="reset by peer"):
+        update(table, failing, "abcd")
+    again = Fetch()
+    updated = update(table, again, "abcd")
+    assert (again.asked, updated.cached) == ([["c", "d"]], 2)
+
+
+def test_a_failure_before_any_row_leaves_no_table(table):
+    def failing(rows, held):
+        raise TransientError("reset by peer")
+        yield
+
+    with pytest.raises(TransientError, match="reset by peer"):
+        update(table, failing)
+    assert table.version() is None
+
+
 def test_table_without_the_expected_columns_is_replaced(table):
     table.merge(pa.table({"video_id": ["z"], "vector": vectors(np.ones((1, 3), "f4"))}))
     updated = update(table, Fetch())

@@ -51,7 +51,7 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
 
 
 def _counts(common_rows: Mapping[str, Mapping[str, int]]) -> str:
-    return "; ".join(f"{days} days {rows['val']} val, {rows['test']} test" for days, rows in common_rows.items())
+    return "; ".join(f"{days}d {rows['val']} val, {rows['test']} test" for days, rows in common_rows.items())
 
 
 def _number(value: float | None) -> str:

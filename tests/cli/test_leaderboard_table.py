@@ -44,7 +44,7 @@ def test_the_title_counts_finished_and_missing_jobs():
 
 
 def test_the_caption_counts_the_videos_it_is_about():
-    assert "7 days 15 val, 14 test; 30 days 0 val, 0 test" in " ".join(rendered().split())
+    assert "7d 15 val, 14 test; 30d 0 val, 0 test" in " ".join(rendered().split())
 
 
 def test_the_metric_that_ranks_is_the_first_one():

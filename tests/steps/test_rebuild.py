@@ -226,6 +226,7 @@ def test_other_vectors_are_told_for_the_families_that_see_them(upstream, trained
     """A record that names another version of one table: the other families are not concerned."""
     upstream.npy[upstream.key(Modality.AUDIO, 3)] = upstream.vectors[Modality.AUDIO][3] + 1
     upstream.upload()
+    store.delete([keys.run_record(trained.id, "reconstruct_modalities")])  # as if the run had settled no version
     version = trained.step("reconstruct_modalities").version
     task = keys.run_record(trained.id, keys.task_id("build_split", *PAIR))
     record = trained.json(task)
@@ -247,7 +248,10 @@ def test_version_that_was_dropped_is_told_and_hides_no_other_pair(upstream, run,
     results = {result.strategy: result for result in rebuild(store, run.settings, run.id)}
     assert results[Strategy.MAX_POOL] == Rebuilt(Strategy.MAX_POOL, Horizon.D7, Family.RIDGE, Verdict.EQUAL)
     assert results[Strategy.CONCAT].verdict is Verdict.IMPOSSIBLE
-    assert results[Strategy.CONCAT].detail == f"expected vector table {table.uri} at version {pinned}, got none"
+    assert (
+        results[Strategy.CONCAT].detail
+        == f"expected vector table {table.uri} at version {pinned}, got none: start a new run"
+    )
 
 
 def drop_versions_but_the_newest(table):

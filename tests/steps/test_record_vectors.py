@@ -6,6 +6,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.steps.record_vectors import record_vectors
 from clipfarm_tasks.vectors.meter import Meter
 from clipfarm_tasks.vectors.quarantine import Quarantined, Reason
+from clipfarm_tasks.vectors.table import VectorTable
 from clipfarm_tasks.vectors.update import Updated
 
 
@@ -18,6 +19,7 @@ def test_quarantined_rows_are_listed_in_one_order_whatever_order_they_come_in(up
         Quarantined("a", "k/1", Reason.TRUNCATED, "cut"),
     ]
     rows = pa.table({"video_id": ["c"]})
+    VectorTable(run.store, keys.modalities_table()).merge(rows)
     record = record_vectors(run.context, keys.modalities_table(), Updated(1, rows, bad, 0), rows, Meter(run.store))
     listed = run.frame(record.quarantine_key)
     assert listed.columns.tolist() == ["video_id", "key", "reason", "detail"]

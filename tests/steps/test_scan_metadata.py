@@ -23,7 +23,8 @@ def test_a_run_reads_the_csv_exactly_once(upstream, run, bucket, s3_session, pro
     run.resolve(**BOTH)
     run.whole()
     asked = [(request.method, request.key) for request in proxy.log]
-    assert asked.count(("GET", keys.METADATA_CSV)) == 1
+    assert asked.count(("GET", keys.METADATA_CSV)) == 0
+    assert asked.count(("GET", run.context.config.copies[keys.METADATA_CSV].key)) == 1
     for horizon in Horizon:
         assert asked.count(("GET", keys.scanned_metadata(run.id, horizon))) == 1
 

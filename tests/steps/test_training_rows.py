@@ -156,6 +156,7 @@ def test_rows_lost_on_the_way_are_told_by_stage(ready):
         "manifest": {},
         "fused_concat": {},
         "modalities": {"missing_object": 1},
+        "split": {},
         "join": {"no_modality_vectors": 1},
     }
 

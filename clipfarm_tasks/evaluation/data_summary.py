@@ -21,7 +21,9 @@ def data_summary(scope: Scope, data: TrainingData) -> dict[str, Any]:
     Returns:
         Standard deviations are those of the population (``ddof=0``). Rates are fractions of all rows, 0 to 1.
         ``leakage_columns_checked`` were verified not to be features; ``unknown_columns`` tells of every column that
-        the contract does not list what became of it and why.
+        the contract does not list what became of it and why. ``unreadable_cells`` counts the cells of features that
+        became missing, ``unused_columns`` the cells of columns that were read and are no features, ``absent_columns``
+        are features of the contract that the CSV lacks, ``unreadable_examples`` the first such cell of each column.
 
     Raises:
         DataError: features and rows differ in length, or there is no row.
@@ -57,6 +59,10 @@ def data_summary(scope: Scope, data: TrainingData) -> dict[str, Any]:
             "numeric_feature_stats": {name: _stats(features[name]) for name in data.spec.numeric_cols},
             "leakage_columns_checked": sorted({*_LEAKAGE_SET, *data.spec.excluded_leakage}),
             "unknown_columns": data.spec.model_dump(mode="json")["unknown_columns"],
+            "unreadable_cells": data.report.unreadable,
+            "unreadable_examples": data.report.examples,
+            "unused_columns": {name: cells.model_dump(mode="json") for name, cells in data.report.unused.items()},
+            "absent_columns": list(data.report.absent),
             "dropped": data.dropped,
             "assembly": data.assembly,
         }

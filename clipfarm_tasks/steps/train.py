@@ -20,7 +20,7 @@ from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
-from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, feature_lists, training_rows
+from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, metadata_report, training_rows
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.success_marker import read_marker
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
@@ -58,7 +58,7 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
 def _check_features(context: StepContext, horizon: Horizon) -> None:
     """By the rules of the code that trains; they are no business of `training_rows`, which past runs are rebuilt by."""
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
-    spec = feature_lists(context, labels)
+    spec = metadata_report(context, labels).features
     where = f"the features of {context.store.uri(labels.report_key)}"
     assert_no_feature_leakage([*spec.numeric_cols, *spec.categorical_cols], where, context.params.extra_features)
 

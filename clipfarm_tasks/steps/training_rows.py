@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
-from clipfarm_tasks.data.features import FeatureSpec
 from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.data.split import Part
 from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_digests
@@ -91,7 +90,8 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
     manifest = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
     rows = _in_training_order(context.frame(split.key, split.sha256))
-    spec = feature_lists(context, labels)
+    report = metadata_report(context, labels)
+    spec = report.features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     ids = rows["video_id"].to_numpy(dtype=object)
     inputs = ModelInputs(
@@ -102,7 +102,7 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     data = TrainingData(
         rows=rows,
         features=inputs.metadata,
-        spec=spec,
+        report=report,
         dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
         assembly=split.assembly,
         table_versions=split.tables,
@@ -111,10 +111,10 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data)
 
 
-def feature_lists(context: StepContext, labels: MetadataRecord) -> FeatureSpec:
-    """The columns of a horizon's labelled rows, by what becomes of them."""
+def metadata_report(context: StepContext, labels: MetadataRecord) -> MetadataReport:
+    """What the metadata of a horizon told about itself; its features are the columns by what becomes of them."""
     body = context.bytes(labels.report_key, labels.report_sha256)
-    return parse_document(MetadataReport, body, context.store.uri(labels.report_key)).features
+    return parse_document(MetadataReport, body, context.store.uri(labels.report_key))
 
 
 def family_digests(digests: DataDigests, family: Family) -> DataSha256:

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from clipfarm_tasks.config import RunParams
+from clipfarm_tasks.data.column_cells import ColumnCells
 from clipfarm_tasks.data.features import FeatureSpec, UnknownColumn
+from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
@@ -76,7 +78,16 @@ def data() -> TrainingData:
     return TrainingData(
         rows=rows,
         features=features,
-        spec=spec,
+        report=MetadataReport(
+            features=spec,
+            rows_read=45,
+            dropped={},
+            unreadable={"subscribers": 2},
+            missing_rate={},
+            unused={"mood": ColumnCells(readable=1, unreadable=9, flaw="unreadable")},
+            absent=("channel_age_days",),
+            examples={"subscribers": "many"},
+        ),
         dropped={"metadata": {"no_label": 3, "superseded": 2}, "join": {}},
         assembly={"modalities": {"objects": 120, "seconds": 0.5}},
         table_versions={"modalities": 4, "fused_concat": 9},

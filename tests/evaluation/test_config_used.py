@@ -73,7 +73,8 @@ def test_jobs_of_other_configs_do_not_merge(make, make_config, pair, data):
     other_seed = Scope(make_config(seed=1), pair.strategy, pair.horizon)
     with pytest.raises(DataError, match=r"expected params of all jobs to be equal, got .* of ridge and .* of gbdt"):
         merge_config_used(pair, {"ridge": make("ridge"), "gbdt": make("gbdt", scope=other_seed)})
-    other = replace(data, spec=data.spec.model_copy(update={"numeric_cols": ("subscribers",)}))
+    fewer = data.spec.model_copy(update={"numeric_cols": ("subscribers",)})
+    other = replace(data, report=data.report.model_copy(update={"features": fewer}))
     with pytest.raises(
         DataError, match=r"expected numeric_cols of all jobs to be equal, .*, in config_used\.json, run r1"
     ):

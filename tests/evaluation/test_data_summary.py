@@ -62,6 +62,10 @@ def test_cost_of_the_assembly_is_told_by_table(document):
 
 
 def test_columns_outside_of_the_contract_are_told_with_their_fate(document):
+    assert document["unreadable_cells"] == {"subscribers": 2}
+    assert document["unreadable_examples"] == {"subscribers": "many"}
+    assert document["unused_columns"] == {"mood": {"readable": 1, "unreadable": 9, "flaw": "unreadable"}}
+    assert document["absent_columns"] == ["channel_age_days"]
     assert document["unknown_columns"] == {"digg_count": {"became": "excluded", "why": "the audience's response"}}
     assert {"digg_count", "view_count", "horizon_view_count", "age_days"} <= set(document["leakage_columns_checked"])
     assert not {"channel_view_count", "subscribers"} & set(document["leakage_columns_checked"])

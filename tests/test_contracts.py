@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from clipfarm_tasks import contracts, keys
 from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
+from clipfarm_tasks.data.split import Unsplit
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.vectors.quarantine import Reason
 
@@ -23,7 +24,7 @@ JOBS = tuple(f"{s}_{h}d.{f}" for s in Strategy for h in Horizon for f in Family)
 DROPPED = {f"reason_{number:02d}_of_a_long_name": MANY for number in range(14)}
 TABLE = "fused_sum_pool"
 THROUGHPUT = contracts.Throughput(
-    objects=MANY, bytes=10**14, seconds=1e5 / 3, objects_per_s=1e5 / 3, retries=MANY, cached=MANY, quarantined=MANY
+    objects=MANY, bytes=10**14, seconds=33333.333, objects_per_s=33333.3, retries=MANY, cached=MANY, quarantined=MANY
 )
 UPKEEP = contracts.TableMaintenance(
     fragments_removed=MANY,
@@ -75,13 +76,25 @@ WORST = [
     contracts.VectorsRecord(
         table=TABLE,
         key=keys.fused_table(STRATEGY),
+        table_id=SHA[:16],
         version=MANY,
         rows_key=keys.vector_rows(RUN_ID, TABLE, SHA),
         rows=MANY,
         sha256=SHA,
         quarantine_key=keys.quarantine(RUN_ID, TABLE),
         quarantined=dict.fromkeys(Reason, MANY),
+        text_present=MANY,
+        text_missing=MANY,
         throughput=THROUGHPUT,
+    ),
+    contracts.VideoSplitRecord(
+        horizon=Horizon.D30,
+        key=keys.video_split(RUN_ID, Horizon.D30),
+        sha256=SHA,
+        n_train=MANY,
+        n_val=MANY,
+        n_test=MANY,
+        dropped=dict.fromkeys(Unsplit, MANY),
     ),
     contracts.SplitRecord(
         strategy=STRATEGY,
@@ -92,9 +105,11 @@ WORST = [
         n_val=MANY,
         n_test=MANY,
         tables={TABLE: MANY, "modalities": MANY},
+        table_ids={TABLE: SHA[:16], "modalities": SHA[:16]},
         dropped={
             TABLE: dict.fromkeys(Reason, MANY),
             "modalities": dict.fromkeys(Reason, MANY),
+            "split": dict.fromkeys(Unsplit, MANY),
             "join": dict.fromkeys(("no_metadata", "no_fused_vector", "no_modality_vectors"), MANY),
         },
         assembly={TABLE: THROUGHPUT.model_dump(), "modalities": THROUGHPUT.model_dump()},

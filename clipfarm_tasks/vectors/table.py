@@ -124,7 +124,7 @@ class VectorTable:
         dataset = self.open(None)
         reader = _keyed(rows.to_reader())
         if dataset is None:
-            return self._create(_with_id(reader, uuid.uuid4().hex))
+            return self._create(_with_id(reader, uuid.uuid4().hex[:16]))
         if not dataset.schema.equals(reader.schema):
             options = self._store.lance_options()
             renewed = _with_id(reader, _id_of(dataset.schema))

@@ -147,7 +147,7 @@ def test_code_that_did_not_resolve_the_run_may_rebuild_it(trained, store):
 
 
 def test_rules_on_leakage_that_came_later_stop_trainings_but_no_rebuild(trained, store, monkeypatch):
-    monkeypatch.setitem(columns.KNOWN, "channel_subscriber_count", columns.Kind.LEAKAGE)
+    monkeypatch.setitem(columns._BY_WORDS, ("channel", "subscriber", "count"), columns.Kind.LEAKAGE)
     assert set(verdicts(trained).values()) == {Verdict.EQUAL}
     store.delete(info.key for info in store.list(keys.run_prefix(trained.id)) if "/commits/" in info.key)
     store.delete(info.key for info in store.list(keys.snapshots_prefix(trained.id)))

@@ -21,9 +21,11 @@ S3_ERRORS = (BaseError, *NOT_FOUND)
 # What is missing or has changed has a type in obstore, and words of its own in Lance.
 _CLIENT_ERROR = re.compile(r"status code: (?!404|408|409|412|429)[34]\d\d|Received redirect")
 _REFUSED = re.compile(r"status code: 40[13]|403 Forbidden")
-# S3's own words for "come again", whatever the status: a conditional write that met another one, an idle connection,
-# credentials that ran out while the request was made (the next one gets new ones, if there are any).
-_COME_AGAIN = re.compile(r"status code: 409|<Code>(RequestTimeout|ExpiredToken|SlowDown|ServiceUnavailable)</Code>")
+# A conditional write that met another one, of which nobody can say yet how it ends; obstore takes it for the end.
+_CONFLICT = re.compile(r"status code: 409")
+# S3's own words for "come again", whatever the status: an idle connection, or credentials that ran out while the
+# request was made (the next one gets new ones, if there are any).
+_COME_AGAIN = re.compile(r"<Code>(RequestTimeout|ExpiredToken|SlowDown|ServiceUnavailable)</Code>")
 _CODE = re.compile(r"<Code>\s*([^<]+?)\s*</Code>")
 _MESSAGE = re.compile(r"<Message>\s*([^<]+?)\s*</Message>")
 _CERTIFICATE = re.compile(r"InvalidCertificate\(\s*(\w+)|invalid peer certificate: (\w+)")
@@ -63,10 +65,8 @@ def named(error: Exception, where: str, settings: Settings) -> ClipfarmError:
     result: ClipfarmError
     if isinstance(error, NOT_FOUND) and not no_such_bucket(error):
         result = MissingObjectError(f"expected an object at {where}, got none")
-    elif isinstance(error, AlreadyExistsError):
-        result = AlreadyThereError(where)
-    elif isinstance(error, PreconditionError):
-        result = changed(where)
+    elif isinstance(error, AlreadyExistsError | PreconditionError) and not _CONFLICT.search(text):
+        result = AlreadyThereError(where) if isinstance(error, AlreadyExistsError) else changed(where)
     else:
         refused = isinstance(error, PermissionDeniedError | UnauthenticatedError)
         result = refusal(text, where, settings, refused=refused) or TransientError(

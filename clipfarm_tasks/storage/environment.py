@@ -55,6 +55,15 @@ def forget_hidden_settings() -> None:
         log.warning("ignored %s: no AWS tool reads them, only the S3 libraries would", ", ".join(hidden))
 
 
+def forget_session_token() -> None:
+    """Take the session token of another key pair out of the process's environment.
+
+    Lance adds it to a key pair that has none; an empty one instead would be sent and signed, which AWS refuses.
+    """
+    if os.environ.pop("AWS_SESSION_TOKEN", ""):
+        log.warning("ignored AWS_SESSION_TOKEN: it belongs to another key pair than the one in use, which has none")
+
+
 def never_proxy_loopback(endpoint_url: str | None = None) -> None:
     """Let no proxy that the environment names stand before this machine's own servers, in child processes neither."""
     if not any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES):

@@ -23,6 +23,7 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import ChangedObjectError, ConfigError, MissingObjectError, TransientError
 from clipfarm_tasks.storage.client import client_of, lance_access, lance_options, located
 from clipfarm_tasks.storage.credentials import Credentials, credentials_of
+from clipfarm_tasks.storage.environment import forget_session_token
 from clipfarm_tasks.storage.errors import NOT_FOUND, S3_ERRORS, AlreadyThereError, changed, named, no_such_bucket
 from clipfarm_tasks.storage.etags import canonical
 from clipfarm_tasks.storage.one_heap import one_heap
@@ -78,7 +79,10 @@ def open_store(settings: Settings, session: "boto3.Session | None" = None) -> "S
     except BotoCoreError as error:  # a profile that does not exist
         raise ConfigError(f"expected AWS credentials for s3://{settings.bucket}, got: {error}") from error
     settings = located(settings, session)
-    return Store(settings, credentials_of(settings, session))
+    credentials = credentials_of(settings, session)
+    if not credentials.expire and not credentials()["token"]:
+        forget_session_token()
+    return Store(settings, credentials)
 
 
 class Store:

@@ -67,8 +67,7 @@ def test_no_variable_beats_what_the_store_is_told(bucket, s3_session, environ, f
         "endpoint_url_s3": "http://127.0.0.1:9",
         "endpoint_url": "http://[::1]:9",
     }
-    # Lance adds the environment's session token to a key pair that has none, and nothing can tell it not to.
-    harmful = dict.fromkeys(names - {"session_token"}, "harmful") | values
+    harmful = dict.fromkeys(names, "harmful") | values
     for name, value in harmful.items():
         environ[form.format(name if form.islower() else name.upper())] = value
     works(open_store(bucket, s3_session))
@@ -100,6 +99,15 @@ def test_ignored_variables_are_named_once(bucket, s3_session, environ, caplog):
     open_store(bucket, s3_session)
     open_store(bucket, s3_session)
     assert [record.args for record in caplog.records] == [("AWS_ALLOW_HTTP, AWS_S3_EXPRESS",)]
+
+
+def test_a_session_token_stays_with_its_own_key_pair(bucket, s3_session, environ, caplog):
+    environ |= {"AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "own", "AWS_SESSION_TOKEN": "own"}
+    assert open_store(bucket).lance_options()["aws_session_token"] == "own"
+    assert not caplog.records
+    works(open_store(bucket, s3_session))
+    [record] = caplog.records
+    assert record.getMessage().startswith("ignored AWS_SESSION_TOKEN: it belongs to another key pair")
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])

@@ -172,8 +172,8 @@ def test_wrong_bucket_is_told_at_once(proxy, faulty, tmp_path):
             ConfigError, match=r"expected bucket no-such-bucket to exist at http.*: check CLIPFARM_BUCKE"
         ):
             CALLS[name][1](store, tmp_path)
-        # A HEAD cannot tell a missing bucket from a missing object: a second request does.
-        assert len(proxy.log) == (2 if name in {"head", "head_many"} else 1)
+        # A HEAD cannot tell a missing bucket from a missing object, nor a refused swap: a second request does.
+        assert len(proxy.log) == (2 if name in {"head", "head_many", "swap"} else 1)
     assert store.retries == 0
 
 

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
-from itertools import islice
+from itertools import chain, islice
 from typing import Self
 
 import numpy as np
@@ -22,23 +22,19 @@ _MOST_BYTES = 2**31 - 1  # of text in one Arrow column with offsets of 32 bits
 class Listed(Mapping[str, ObjectInfo]):
     """What listings, and questions for single objects, have told of the objects that rows come from.
 
-    A mapping from key to size and ETag that takes a hundred bytes an object: columns in the order of the keys' hashes,
-    where a key is found by bisection.
+    A mapping from key to size and ETag that takes less than a hundred bytes an object: columns in the order of the
+    keys, where one is found by bisection.
     """
 
     def __init__(self, objects: Iterable[ObjectInfo] = (), pages: Iterable[pa.RecordBatch] = ()) -> None:
         """Take each object once, alone or by the page; their order does not matter."""
-        table = pa.Table.from_batches([*pages, *_pages(objects)], SCHEMA)
-        names = (name for chunk in table["key"].chunks for name in chunk.to_pylist())
-        hashes = np.fromiter(map(hash, names), np.int64, len(table))
-        if table.nbytes > _MOST_BYTES:
-            table = table.set_column(0, "key", table["key"].cast(pa.large_string()))
-            table = table.set_column(2, "etag", table["etag"].cast(pa.large_string()))
-        ordered = table.take(np.argsort(hashes))
-        hashes.sort()
-        self._hashes = hashes.data
-        self._keys, self._sizes, self._etags = (column.combine_chunks() for column in ordered.columns)
-        del table, ordered
+        columns = _chunks(pages, objects)
+        order = pc.sort_indices(pa.chunked_array(columns[0]))
+        self._keys, self._sizes, self._etags = (_in_order(chunks, order) for chunks in columns)
+        _, offsets, text = self._keys.buffers()
+        self._ends = memoryview(offsets).cast("i" if pa.types.is_string(self._keys.type) else "q")
+        self._text = memoryview(text)
+        del order
         give_back()  # the pages, before what is fetched needs as much again
 
     @classmethod
@@ -58,16 +54,17 @@ class Listed(Mapping[str, ObjectInfo]):
 
     def __getitem__(self, key: str) -> ObjectInfo:
         """Size and ETag of one object."""
-        wanted = hash(key)
-        at = bisect_left(self._hashes, wanted)
-        while at < len(self) and self._hashes[at] == wanted:
-            if self._keys[at].as_py() == key:
-                return ObjectInfo(key, self._sizes[at].as_py(), self._etags[at].as_py())
-            at += 1
+        wanted = key.encode()  # whose order is that of Arrow
+        at = bisect_left(range(len(self)), wanted, key=self._key)
+        if at < len(self) and self._key(at) == wanted:
+            return ObjectInfo(key, self._sizes[at].as_py(), self._etags[at].as_py())
         raise KeyError(key)
 
+    def _key(self, at: int) -> bytes:
+        return bytes(self._text[self._ends[at] : self._ends[at + 1]])  # a tenth of the time of a scalar's text
+
     def __iter__(self) -> Iterator[str]:
-        """The keys, in no order."""
+        """The keys, in order."""
         return (key.as_py() for key in self._keys)
 
     def __len__(self) -> int:
@@ -90,6 +87,25 @@ class Listed(Mapping[str, ObjectInfo]):
         gone = pa.array([name for name, info in asked.items() if info is None], pa.string())
         missing: NDArray[np.bool_] = pc.is_in(names, value_set=gone).to_numpy()
         return missing
+
+
+def _chunks(pages: Iterable[pa.RecordBatch], objects: Iterable[ObjectInfo]) -> list[list[pa.Array]]:
+    """The columns apart, so that each can be freed alone."""
+    columns: list[list[pa.Array]] = [[pa.nulls(0, kind)] for kind in SCHEMA.types]
+    for page in chain(pages, _pages(objects)):
+        for chunks, chunk in zip(columns, page.columns, strict=True):
+            chunks.append(chunk)
+    return columns
+
+
+def _in_order(chunks: list[pa.Array], order: pa.Array) -> pa.Array:
+    """One array of chunks that are freed, in the system's heap: Arrow's own keeps what was freed there."""
+    heap = pa.system_memory_pool()
+    if pa.types.is_string(chunks[0].type) and sum(chunk.nbytes for chunk in chunks) > _MOST_BYTES:
+        chunks[:] = [chunk.cast(pa.large_string()) for chunk in chunks]
+    column = pa.concat_arrays(chunks, memory_pool=heap)
+    chunks.clear()
+    return pc.take(column, order, memory_pool=heap)
 
 
 def _pages(objects: Iterable[ObjectInfo]) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from obstore.exceptions import BaseError, InvalidPathError
 from obstore.store import S3Store
 
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.storage.addresses import is_addressable
 from clipfarm_tasks.storage.credentials import Credentials
 from clipfarm_tasks.storage.etags import canonical
 
@@ -49,8 +50,8 @@ def _listed_by_boto3(settings: Settings, credentials: Credentials, prefix: str) 
     strays: list[str] = []
     try:
         for page in _pages(settings, credentials, prefix):
-            objects = [entry for entry in page.get("Contents", []) if _is_addressable(entry["Key"])]
-            strays += [entry["Key"] for entry in page.get("Contents", []) if not _is_addressable(entry["Key"])]
+            objects = [entry for entry in page.get("Contents", []) if is_addressable(entry["Key"])]
+            strays += [entry["Key"] for entry in page.get("Contents", []) if not is_addressable(entry["Key"])]
             columns = [
                 pa.array([entry["Key"] for entry in objects], pa.string()),
                 pa.array([entry["Size"] for entry in objects], pa.int64()),
@@ -91,8 +92,3 @@ def _pages(settings: Settings, credentials: Credentials, prefix: str) -> Iterato
         ),
     )
     yield from client.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix)
-
-
-def _is_addressable(key: str) -> bool:
-    segments = key.strip("/").split("/")  # a slash at either end is not part of the address
-    return all(segment not in {"", ".", ".."} and segment.isprintable() for segment in segments)

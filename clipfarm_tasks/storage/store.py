@@ -11,6 +11,7 @@ Every ETag that leaves here is in its `canonical` form. A key that nothing can a
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ import obstore
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import ChangedObjectError, ConfigError, MissingObjectError, TransientError
+from clipfarm_tasks.storage.addresses import is_addressable
 from clipfarm_tasks.storage.client import client_of, lance_access, lance_options, located
 from clipfarm_tasks.storage.credentials import Credentials, credentials_of
 from clipfarm_tasks.storage.environment import forget_session_token
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from obstore import GetResult
 
+log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _PART = 16 * 1024 * 1024  # bytes of an upload's part; a file of at most one is uploaded in one request
 _MOST_PARTS = 10_000  # S3's limit
@@ -278,8 +281,14 @@ class Store:
         self._call(source, copy)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects, 1,000 to a request; one that does not exist is fine."""
-        doomed = [*keys]
+        """Delete objects, 1,000 to a request; one that does not exist is fine.
+
+        A key that nothing can address is left out and counted in a warning, as in a listing.
+        """
+        wanted = [*keys]
+        doomed = [key for key in wanted if is_addressable(key)]
+        if len(doomed) < len(wanted):
+            log.warning("%d objects not deleted whose keys nothing can address", len(wanted) - len(doomed))
         if doomed:
             self._call(doomed[0], partial(obstore.delete, self._s3, doomed))
 

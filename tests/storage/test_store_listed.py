@@ -240,6 +240,9 @@ def test_a_key_that_nothing_can_address_is_left_out_of_a_listing_and_counted(pro
     assert store.exists_under("list/")
     assert store.retries == 0
     assert any("1 objects left out" in record.getMessage() for record in caplog.records)
+    store.delete([stray, "list/a"])
+    assert (store.head("list/a"), store.head(stray)) == (None, None)
+    assert caplog.records[-1].getMessage() == "1 objects not deleted whose keys nothing can address"
 
 
 def test_a_listing_by_key_holds_and_finds_each_object_in_few_bytes():

@@ -51,7 +51,7 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
     listed = Listed.of(context.store, folders, named.values())
 
     def fetch(new: pa.Table, held: Held) -> Iterator[pa.RecordBatch]:
-        return fetch_modalities(context.store, table, new, held, listed.by_key, declared, upstream, meter)
+        return fetch_modalities(context.store, table, new, held, listed, declared, upstream, meter)
 
     def is_gone(rows: pa.Table) -> NDArray[np.bool_]:
         return _lost(context, rows, listed)

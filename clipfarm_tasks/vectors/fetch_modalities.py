@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Self
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from clipfarm_tasks.errors import TransientError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.storage import ObjectInfo, Store
+from clipfarm_tasks.vectors.listed import Listed
 from clipfarm_tasks.vectors.meter import Meter
 from clipfarm_tasks.vectors.modality_rows import REQUIRED, Body, HeldVectors, assemble, widths_of
 from clipfarm_tasks.vectors.npy import largest_npy
@@ -21,6 +23,7 @@ from clipfarm_tasks.vectors.upstream_keys import UpstreamKeys
 
 KEY_COLUMNS = {modality: f"{modality}_emb_key" for modality in Modality}
 ETAG_COLUMNS = {modality: f"{modality}_etag" for modality in Modality}
+_SIZE_COLUMNS = {modality: f"{modality}_size" for modality in Modality}  # of the listing; not a column of the table
 _ROWS = 2048
 _SHARE = 4  # a chunk's objects may take this part of what may be in flight
 
@@ -56,23 +59,31 @@ class _Chunk:
         known: list[bool] = pc.fill_null(there, False).to_pylist()
         return known
 
-    def begin(self, judge: "_Judge") -> list[str]:
-        """Keys of the objects to read: where a required one cannot be used, the others do not matter."""
+    def listed(self, modality: Modality) -> list[ObjectInfo]:
+        """What the listing told of each video's object; of one that does not exist, no ETag."""
+        sizes = self.rows[_SIZE_COLUMNS[modality]].to_pylist()
+        columns = (self.column(KEY_COLUMNS[modality]), sizes, self.column(ETAG_COLUMNS[modality]))
+        return [ObjectInfo(*row) for row in zip(*columns, strict=True)]
+
+    def begin(self, judge: "_Judge") -> list[ObjectInfo]:
+        """The objects to read: where a required one cannot be used, the others do not matter."""
         keys = self.keys()
-        etags = {modality: self.column(column) for modality, column in ETAG_COLUMNS.items()}
+        listed = {modality: self.listed(modality) for modality in Modality}
         for modality in Modality:
-            for key, etag in zip(keys[modality], etags[modality], strict=True):
-                error = judge.of(modality, key, etag)
-                if error is not None or not etag:
-                    self.bodies[key] = error
+            for info in listed[modality]:
+                error = judge.of(modality, info)
+                if error is not None or not info.etag:
+                    self.bodies[info.key] = error
         required = zip(*(keys[modality] for modality in REQUIRED), strict=True)
         whole = [not any(key in self.bodies for key in row) for row in required]
-        wanted: dict[str, None] = {}
+        wanted: dict[str, ObjectInfo] = {}
         for modality in Modality:
-            rows = zip(keys[modality], whole, self.is_held(modality), strict=True)
-            wanted |= {key: None for key, readable, held in rows if readable and not held and key not in self.bodies}
+            rows = zip(listed[modality], whole, self.is_held(modality), strict=True)
+            wanted |= {
+                info.key: info for info, readable, held in rows if readable and not held and info.key not in self.bodies
+            }
         self.begun, self.awaited = True, set(wanted)
-        return list(wanted)
+        return list(wanted.values())
 
     def arrived(self) -> Self:
         """The videos whose objects have all arrived."""
@@ -86,16 +97,15 @@ class _Judge:
     """What a key and a listing tell of an object before it is read."""
 
     upstream: UpstreamKeys
-    listed: Mapping[str, ObjectInfo]
     declared: Mapping[Modality, int]
 
-    def of(self, modality: Modality, key: str, etag: str) -> BadVectorError | None:
+    def of(self, modality: Modality, info: ObjectInfo) -> BadVectorError | None:
         """Why an object is not read, or None."""
         try:
-            if key and not etag:
-                self.upstream.check(key)
-            elif etag:
-                check_size(self.listed[key].size, largest_npy(self.declared.get(modality)))
+            if info.key and not info.etag:
+                self.upstream.check(info.key)
+            elif info.etag:
+                check_size(info.size, largest_npy(self.declared.get(modality)))
         except BadVectorError as error:
             return error
         return None
@@ -106,7 +116,7 @@ def fetch_modalities(
     table: VectorTable,
     new: pa.Table,
     held: Held,
-    listed: Mapping[str, ObjectInfo],
+    listed: Listed,
     declared: Mapping[Modality, int],
     upstream: UpstreamKeys,
     meter: Meter,
@@ -135,15 +145,15 @@ def fetch_modalities(
     if not widths and held.usable >= new.num_rows:
         widths = {Modality(name): width for name, width in table.widths(held.version).items()}
     # Before the widths are known, a vector of the table may turn out to have another one.
-    chunks = list(_chunks(store, new, held.rows if widths else None, listed))
+    chunks = list(_chunks(store, _with_sizes(new, listed), held.rows if widths else None))
     waiting: dict[str, list[_Chunk]] = {}
-    judge = _Judge(upstream, listed, declared)
+    judge = _Judge(upstream, declared)
 
     def wanted() -> Iterator[ObjectInfo]:
         for chunk in tuple(chunks):
-            for key in chunk.begin(judge):
-                waiting.setdefault(key, []).append(chunk)
-                yield listed[key]
+            for info in chunk.begin(judge):
+                waiting.setdefault(info.key, []).append(chunk)
+                yield info
 
     try:
         for info, fetched in store.get_listed(wanted()):
@@ -164,13 +174,19 @@ def fetch_modalities(
     yield from (_rows(chunk, table, held.version, widths) for chunk in chunks)  # nothing had to be read for these
 
 
-def _chunks(store: Store, new: pa.Table, held: pa.Table | None, listed: Mapping[str, ObjectInfo]) -> Iterator[_Chunk]:
+def _with_sizes(new: pa.Table, listed: Listed) -> pa.Table:
+    """The wanted videos with the sizes of their objects, of all at once: to look up a thousand keys costs as one."""
+    for modality, column in _SIZE_COLUMNS.items():
+        new = new.append_column(column, listed.sizes(new[KEY_COLUMNS[modality]]))
+    return new
+
+
+def _chunks(store: Store, new: pa.Table, held: pa.Table | None) -> Iterator[_Chunk]:
     """Cut ``new`` where a chunk has enough rows, or its objects enough bytes."""
     limit = store.settings.in_flight_mib * 2**20 // _SHARE
-    named = zip(*(new[column].to_pylist() for column in KEY_COLUMNS.values()), strict=True)
+    sizes = reduce(pc.add, (new[column] for column in _SIZE_COLUMNS.values()))
     start, load = 0, 0
-    for end, keys in enumerate(named):
-        size = sum(listed[key].size for key in keys if key in listed)
+    for end, size in enumerate(sizes.to_pylist()):
         if end > start and (end - start == _ROWS or load + size > limit):
             yield _Chunk(new.slice(start, end - start), None if held is None else held.slice(start, end - start))
             start, load = end, 0

@@ -76,6 +76,11 @@ class Listed(Mapping[str, ObjectInfo]):
         at = pc.index_in(names.cast(self._keys.type), value_set=self._keys)
         return pc.fill_null(self._etags.take(at), "").cast(pa.string())
 
+    def sizes(self, names: pa.ChunkedArray) -> pa.ChunkedArray:
+        """(N,) int64: sizes in bytes of N objects by key, 0 for one that does not exist."""
+        at = pc.index_in(names.cast(self._keys.type), value_set=self._keys)
+        return pc.fill_null(self._sizes.take(at), 0)
+
     def missing(self, store: Store, names: pa.ChunkedArray, folder: str) -> NDArray[np.bool_]:
         """Which of N objects, by key, do not exist: (N,) bool; of an object outside of ``folder`` nothing is known.
 

@@ -1,6 +1,5 @@
 """Every S3 key of the project, computed here and nowhere else. All keys are relative to one bucket."""
 
-import hashlib
 import re
 
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
@@ -104,10 +103,9 @@ def run_and_task(key: str) -> tuple[str, str] | None:
     return None if found is None else (found[1], found[2])
 
 
-def run_input(run_id: str, key: str, etag: str) -> str:
-    """The run's own copy of one version of an input object."""
-    version = hashlib.sha256(etag.encode()).hexdigest()[:16]
-    return f"{run_prefix(run_id)}inputs/{version}/{_flat(key)}"
+def run_input(run_id: str, key: str, attempt: str) -> str:
+    """The run's own copy of an input object, made by one attempt to resolve the run."""
+    return f"{run_prefix(run_id)}inputs/attempt={attempt}/{_flat(key)}"
 
 
 def scanned_metadata(run_id: str, horizon: Horizon) -> str:

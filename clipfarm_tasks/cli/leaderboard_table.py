@@ -25,7 +25,7 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         title=f"Run {comparison['run_id']}\n{comparison['rows_count'] - missing} jobs finished, {missing} missing",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison['common_rows'])}",
+        caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}",
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
@@ -45,12 +45,16 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
             str(horizon),
             row["model_family"],
             row["fusion_strategy"],
-            *(_number(row[f"common_{name}"]) for name in metrics),
+            *(_number(row.get(f"common_{name}", row[name])) for name in metrics),
         )
     return table
 
 
-def _counts(common_rows: Mapping[str, Mapping[str, int]]) -> str:
+def _counts(comparison: Mapping[str, Any]) -> str:
+    """Of a run of an earlier release, whose jobs may have been judged on other videos each, nothing is known."""
+    common_rows = comparison.get("common_rows")
+    if common_rows is None:
+        return "unknown, strategies may differ"
     return "; ".join(f"{days}d {rows['val']} val, {rows['test']} test" for days, rows in common_rows.items())
 
 

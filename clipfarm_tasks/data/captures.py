@@ -11,10 +11,10 @@ _CAPTURES = pa.schema({"video_id": pa.string(), "captured_at": pa.timestamp("us"
 _BY_VIDEO_AND_TIME = [("video_id", "ascending", "at_start"), ("captured_at", "ascending", "at_start")]
 
 
-# Numbers that are times: those of the years 1973 to 2286, in seconds, milliseconds, microseconds or nanoseconds since
-# 1970. These ranges do not meet, and a date like 20260301 lies outside of them.
+# Numbers that are times: those of the years 2001 to 2099, in seconds, milliseconds, microseconds or nanoseconds since
+# 1970. These ranges do not meet, and a date like 20260301 or 202603011200 lies outside of them.
 _SINCE_1970 = r"^\d{9,19}(\.\d*)?$|^\d(\.\d+)?[eE]\+?(0?[89]|1[0-8])$"
-_FIRST_SECOND, _END_SECOND = 1e8, 1e10
+_FIRST_SECOND, _END_SECOND = 1e9, 4.1e9
 
 
 def parse_times(texts: pa.Array) -> NDArray[np.datetime64]:

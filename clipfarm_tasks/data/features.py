@@ -9,6 +9,7 @@ from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind, kind_of, names_no_feature, numbers_rows
 from clipfarm_tasks.data.leakage import in_leakage_set, is_leakage, leakage_reason
 from clipfarm_tasks.errors import ConfigError
+from clipfarm_tasks.families import VECTOR_COLUMN
 
 _NEVER = (Kind.HIGH_CARD, Kind.IDENTIFIER, Kind.TIMESTAMP, Kind.TEXT)
 _FEATURES = (Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORICAL)
@@ -42,11 +43,13 @@ def check_extra_features(names: Iterable[str]) -> None:
     Raises:
         ConfigError: a name belongs to the leakage set, or to a known column that is no feature; names all of them.
     """
-    refused = [repr(name) for name in names if in_leakage_set(name) or kind_of(name) in _NEVER]
+    refused = [
+        repr(name) for name in names if in_leakage_set(name) or kind_of(name) in _NEVER or VECTOR_COLUMN.fullmatch(name)
+    ]
     if refused:
         raise ConfigError(
             f"extra_features: expected no column that the contract keeps from the models (labels and what tells them, "
-            f"identifiers, times, texts), got {', '.join(refused)}"
+            f"identifiers, times, texts, vector columns), got {', '.join(refused)}"
         )
 
 

@@ -6,23 +6,23 @@ from clipfarm_tasks.errors import DataError
 
 
 def check_lost(lost: Mapping[str, int], total: int, limit: float, where: str) -> None:
-    """Refuse to go on with too few of the labelled videos.
+    """Refuse to go on with too few of the rows or of the labelled videos.
 
     Args:
-        lost: labelled videos without a usable row, by reason.
-        total: labelled videos.
+        lost: those that cannot be used, by reason.
+        total: all of them, the lost ones included.
         limit: largest accepted fraction, 0 to 1 (``max_lost_fraction``).
         where: what they were lost from, for the message.
 
     Raises:
-        DataError: more than ``limit`` of the videos are lost; tells the counts by reason.
+        DataError: more than ``limit`` of them are lost; tells the counts by reason.
     """
     count = sum(lost.values())
     if count > limit * total:
         reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(lost.items()))
         raise DataError(
-            f"expected at most max_lost_fraction = {limit:g} of the labelled videos lost, got {count} of {total} "
-            f"({reasons}), in {where}"
+            f"expected at most max_lost_fraction = {limit:g} of the rows or labelled videos lost, got {count} of "
+            f"{total} ({reasons}), in {where}"
         )
 
 

@@ -80,7 +80,8 @@ def split_at_random(video_ids: NDArray[np.object_], ratios: Ratios, seed: int, w
         [int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()) for name in video_ids],
         dtype=np.uint64,
     )
-    return _parts_in_order(np.lexsort((video_ids.astype(str), hashes)), ratios, where)
+    by_id = np.argsort(video_ids, kind="stable")
+    return _parts_in_order(by_id[np.argsort(hashes[by_id], kind="stable")], ratios, where)
 
 
 def split_chronologically(
@@ -114,8 +115,9 @@ def split_chronologically(
     times = parse_times(pa.array(captured_at, pa.string(), from_pandas=True))
     parts = np.full(len(times), str(Unsplit.NO_CAPTURE_TIME), dtype=object)
     timed = np.flatnonzero(~np.isnat(times))
+    by_id = np.argsort(video_ids[timed], kind="stable")
     parts[timed] = _parts_in_order(
-        np.lexsort((video_ids[timed].astype(str), times[timed].astype(np.int64))),
+        by_id[np.argsort(times[timed][by_id], kind="stable")],
         ratios,
         f"{where}: rows with a readable captured_at of {len(times)}",
     )

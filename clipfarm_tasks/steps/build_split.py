@@ -6,7 +6,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SplitRecord, VectorsRecord, VideoSplitRecord
 from clipfarm_tasks.data.join import JoinedRows, join_pair
 from clipfarm_tasks.data.losses import check_lost
-from clipfarm_tasks.data.split import MIN_ROWS, Part
+from clipfarm_tasks.data.split import MIN_ROWS, Part, Unsplit
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext, parquet_bytes
@@ -39,7 +39,10 @@ def build_split(context: StepContext, strategy: Strategy, horizon: Horizon) -> S
         where,
     )
     lost = {reason: count for reason, count in joined.dropped.items() if reason in _LOST}
-    check_lost(lost, len(labelled), context.params.max_lost_fraction, where)
+    untimed = videos.dropped.get(Unsplit.NO_CAPTURE_TIME, 0)
+    if untimed:
+        lost[Unsplit.NO_CAPTURE_TIME.value] = untimed
+    check_lost(lost, len(labelled) + untimed, context.params.max_lost_fraction, where)
     sizes = _sizes(joined, where)
     body = parquet_bytes(joined.frame)
     sha256 = hashlib.sha256(body).hexdigest()

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,11 +24,13 @@ class CompleteRun:
     Attributes:
         run_id: its id.
         resolved_at: when it was resolved, which is when it pinned its inputs.
+        strategies: the fusion strategies it asked for, whose manifests say which videos it had.
         is_whole: whether it asked for every strategy, horizon and family that the default params ask for.
     """
 
     run_id: str
     resolved_at: datetime
+    strategies: frozenset[str]
     is_whole: bool
 
 
@@ -43,9 +45,15 @@ def complete_runs(store: Store) -> list[CompleteRun]:
     return sorted(_parsed(store, configs), key=lambda run: (run.resolved_at, run.run_id), reverse=True)
 
 
-def text_present_of_newest(store: Store) -> float | None:
-    """Fraction of the videos that had a text vector in the newest complete run that tells it; None if none does."""
+def text_present_of_newest(store: Store, strategies: Collection[str], now: datetime) -> float | None:
+    """Fraction of the videos that had a text vector in the newest complete run that tells it; None if none does.
+
+    Only runs of the same strategies count, because others have other videos, and none that a wrong clock resolved later
+    than ``now``.
+    """
     for run in complete_runs(store):
+        if run.strategies != frozenset(strategies) or run.resolved_at > now:
+            continue
         key = keys.run_record(run.run_id, keys.task_id("reconstruct_modalities"))
         fetched = dict(store.get_many([key]))[key]
         try:
@@ -78,5 +86,6 @@ def _run(run_id: str, body: bytes) -> CompleteRun | None:
     return CompleteRun(
         run_id=run_id,
         resolved_at=resolved_at if resolved_at.tzinfo else resolved_at.replace(tzinfo=UTC),
+        strategies=frozenset(asked["strategies"]),
         is_whole=all(set(wanted[name]) <= asked[name] for name in _SELECTIONS),
     )

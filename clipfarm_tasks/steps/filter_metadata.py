@@ -7,12 +7,15 @@ import pyarrow.parquet as pq
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import MetadataRecord, ScannedHorizon, ScanRecord
+from clipfarm_tasks.data.losses import check_lost
 from clipfarm_tasks.data.metadata_files import HorizonFile
-from clipfarm_tasks.data.metadata_horizon import filtered_rows, filtered_schema, select_horizon
+from clipfarm_tasks.data.metadata_horizon import HorizonRows, filtered_rows, filtered_schema, select_horizon
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
+
+_BROKEN = ("ragged_row", "missing_video_id", "undecodable_video_id", "unusable_horizon")
 
 
 def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
@@ -28,6 +31,7 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
     with temporary_folder("labelled rows beside the scanned ones", scanned.size) as folder:
         file = HorizonFile(_download(context, scanned, folder))
         rows = select_horizon(file, horizon, where, params.extra_features, params.exclude_features)
+        _check_losses(rows, params.max_lost_fraction, where)
         key = keys.filtered_metadata(context.run_id, horizon)
         local = folder / "filtered.parquet"
         with pq.ParquetWriter(local, filtered_schema(rows.report.features)) as writer:
@@ -44,6 +48,15 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
         sha256=sha256,
         dropped=rows.report.dropped,
     )
+
+
+def _check_losses(rows: HorizonRows, limit: float, where: str) -> None:
+    """Rows of the CSV that could not be read as such; and labels that could not, of the videos that have one."""
+    dropped = rows.report.dropped
+    broken = {reason: dropped[reason] for reason in _BROKEN if reason in dropped}
+    check_lost(broken, rows.report.rows_read, limit, where)
+    unread = {reason: dropped[reason] for reason in ("unparsable_label",) if reason in dropped}
+    check_lost(unread, rows.chosen.size + sum(unread.values()), limit, where)
 
 
 def _download(context: StepContext, scanned: ScannedHorizon, folder: Path) -> Path:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import ManifestRecord, VectorsRecord
 from clipfarm_tasks.data.losses import check_text
-from clipfarm_tasks.errors import MissingObjectError
+from clipfarm_tasks.errors import DataError, MissingObjectError
 from clipfarm_tasks.families import Modality
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.record_vectors import record_vectors
+from clipfarm_tasks.steps.resolve_manifest import resolve_manifest
 from clipfarm_tasks.steps.settled_vectors import settled_vectors
 from clipfarm_tasks.vectors.fetch_modalities import ETAG_COLUMNS, KEY_COLUMNS, fetch_modalities
 from clipfarm_tasks.vectors.listed import Listed
@@ -82,13 +83,18 @@ def reconstruct_modalities(context: StepContext) -> VectorsRecord:
 
 
 def _latest(context: StepContext) -> pa.Table:
-    """Keys by video over the strategies whose manifest was resolved; the latest capture names them."""
+    """Keys by video over the strategies whose manifest can be resolved; the latest capture names them.
+
+    What a run settles must not depend on which task had failed when: a strategy is left out only if its manifest, as
+    the run has pinned it, is absent or breaks a rule.
+    """
     columns = [KEY, "captured_at", *KEY_COLUMNS.values(), "text_present"]
     tables = []
     for strategy in context.params.strategies:
+        record = context.standing(ManifestRecord, keys.task_id("resolve_manifest", strategy))
         try:
-            record = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
-        except MissingObjectError as error:
+            record = record or resolve_manifest(context, strategy)
+        except DataError as error:
             log.warning("reconstruct_modalities goes on without strategy %s: %s", strategy, error)
             continue
         tables.append(context.table(record.key, record.sha256, columns))

@@ -1,6 +1,7 @@
 """Pin what a run is made of: parameters, input versions, code. The only step that reads the clock or the params."""
 
 import logging
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -48,7 +49,8 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
             copies = _copies(store, run_id, inputs)
             if copies is None:
                 continue
-            now = datetime.now(UTC).isoformat(timespec="seconds")
+            now = datetime.now(UTC)
+            resolved_at = now.isoformat(timespec="seconds")
             config = RunConfig(
                 run_id=run_id,
                 digest=digest,
@@ -56,9 +58,9 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
                 inputs=inputs,
                 code=code,
                 copies=copies,
-                text_present_before=text_present_of_newest(store),
-                resolved_at=now,
-                as_of=as_of or now,
+                text_present_before=text_present_of_newest(store, chosen.strategies, now),
+                resolved_at=resolved_at,
+                as_of=as_of or resolved_at,
                 source_run_id=source_run_id,
                 supersedes=supersedes,
             )
@@ -119,18 +121,24 @@ def _pin(store: Store, key: str) -> PinnedObject | None:
 
 def _copies(store: Store, run_id: str, inputs: RunInputs) -> dict[str, PinnedObject] | None:
     """Copy every input object within the bucket; None if one was overwritten or removed meanwhile."""
-    copies = {}
+    attempt = uuid.uuid4().hex[:16]
+    copies: dict[str, PinnedObject] = {}
     for original in (inputs.metadata, *inputs.manifests.values(), *inputs.schemas.values()):
         if original is None:
             continue
-        target = keys.run_input(run_id, original.key, original.etag)
-        try:
-            store.copy(original.key, target, original.size)
-        except MissingObjectError:
-            return None
-        # The copy is of the pinned version if the original still is: it was made in between.
-        copy = _pin(store, target)
-        if copy is None or copy.size != original.size or _pin(store, original.key) != original:
+        copy = _copy(store, original, keys.run_input(run_id, original.key, attempt))
+        if copy is None:
+            store.delete([keys.run_input(run_id, key, attempt) for key in (*copies, original.key)])
             return None
         copies[original.key] = copy
     return copies
+
+
+def _copy(store: Store, original: PinnedObject, target: str) -> PinnedObject | None:
+    """The copy, which is of the pinned version if the original still is: it was made in between."""
+    try:
+        store.copy(original.key, target, original.size)
+    except MissingObjectError:
+        return None
+    copy = _pin(store, target)
+    return copy if copy and copy.size == original.size and _pin(store, original.key) == original else None

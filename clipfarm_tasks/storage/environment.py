@@ -1,8 +1,10 @@
 """What obstore and Lance read from the process's environment by themselves, whatever they are told."""
 
+import atexit
 import ipaddress
 import logging
 import os
+import shutil
 import ssl
 import tempfile
 from pathlib import Path
@@ -97,6 +99,7 @@ def trust(bundle: str) -> None:
         return
     if bundle not in _roots or not _roots[bundle].is_file():
         folder = Path(tempfile.mkdtemp(prefix="clipfarm-ca-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         _roots[bundle] = folder / "roots.pem"
     _roots[bundle].write_text(f"{known}\n{added}", "latin-1")
     os.environ["SSL_CERT_FILE"] = str(_roots[bundle])

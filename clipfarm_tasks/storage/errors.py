@@ -115,8 +115,8 @@ def refusal(text: str, where: str, settings: Settings, *, refused: bool = False)
 def changed(where: str) -> ChangedObjectError:
     """What to say of an object that is not the version asked for."""
     return ChangedObjectError(
-        f"expected {where} as it was when the run was resolved, got another version: upstream overwrote it; "
-        "start a new run, or clear this one from resolve_run"
+        f"expected {where} as it was when the run was resolved, got another version: somebody overwrote it; "
+        "start a new run"
     )
 
 

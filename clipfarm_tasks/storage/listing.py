@@ -28,13 +28,15 @@ def listed(s3: S3Store, settings: Settings, credentials: Credentials, prefix: st
     not read such an object either. Such a listing is therefore made again by boto3, at a tenth of the speed, and these
     keys are left out and counted in a warning.
     """
+    last = ""  # key that was told already
     try:
         for page in obstore.list(s3, prefix, chunk_size=_PAGE, return_arrow=True):
             batch = pa.record_batch(page)
             columns = [batch["path"], batch["size"].cast(pa.int64()), canonical_column(batch["e_tag"])]
             yield pa.record_batch(columns, schema=SCHEMA)
+            last = batch["path"][-1].as_py() if batch.num_rows else last
     except InvalidPathError:
-        yield from _listed_by_boto3(settings, credentials, prefix)
+        yield from _listed_by_boto3(settings, credentials, prefix, last)
 
 
 def canonical_column(etags: pa.Array) -> pa.Array:
@@ -44,12 +46,12 @@ def canonical_column(etags: pa.Array) -> pa.Array:
     return pa.array([canonical(etag) for etag in etags.to_pylist()], pa.string())
 
 
-def _listed_by_boto3(settings: Settings, credentials: Credentials, prefix: str) -> Iterator[pa.RecordBatch]:
+def _listed_by_boto3(settings: Settings, credentials: Credentials, prefix: str, after: str) -> Iterator[pa.RecordBatch]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     strays: list[str] = []
     try:
-        for page in _pages(settings, credentials, prefix):
+        for page in _pages(settings, credentials, prefix, after):
             objects = [entry for entry in page.get("Contents", []) if is_addressable(entry["Key"])]
             strays += [entry["Key"] for entry in page.get("Contents", []) if not is_addressable(entry["Key"])]
             columns = [
@@ -72,7 +74,7 @@ def _listed_by_boto3(settings: Settings, credentials: Credentials, prefix: str) 
         )
 
 
-def _pages(settings: Settings, credentials: Credentials, prefix: str) -> Iterator[dict[str, Any]]:
+def _pages(settings: Settings, credentials: Credentials, prefix: str, after: str) -> Iterator[dict[str, Any]]:
     import boto3
     from botocore.config import Config
 
@@ -91,4 +93,4 @@ def _pages(settings: Settings, credentials: Credentials, prefix: str) -> Iterato
             s3={"addressing_style": "path"},
         ),
     )
-    yield from client.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix)
+    yield from client.get_paginator("list_objects_v2").paginate(Bucket=settings.bucket, Prefix=prefix, StartAfter=after)

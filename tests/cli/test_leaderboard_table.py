@@ -47,6 +47,15 @@ def test_the_caption_counts_the_videos_it_is_about():
     assert "7d 15 val, 14 test; 30d 0 val, 0 test" in " ".join(rendered().split())
 
 
+def test_a_run_of_an_earlier_release_is_shown_by_the_metrics_it_has():
+    rows = [{name: value for name, value in row("ridge", 7, 0.5).items() if not name.startswith("common_")}]
+    output = io.StringIO()
+    counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 1, "missing_jobs_count": 0}
+    Console(file=output, width=80).print(leaderboard_table({"rows": rows} | counts))
+    assert "-1.000" in output.getvalue()
+    assert "unknown, strategies may differ" in " ".join(output.getvalue().split())
+
+
 def test_the_metric_that_ranks_is_the_first_one():
     parts, names = next(pair for pair in pairwise(rendered("test_mae_raw").splitlines()) if "strategy" in pair[1])
     assert (parts.split()[0], names.split()[3]) == ("test", "mae_raw")

@@ -10,7 +10,7 @@ def test_as_many_as_the_limit_may_be_lost():
     check_lost({"no_fused_vector": 15, "no_modality_vectors": 5}, 100, 0.2, "here")
     with pytest.raises(
         DataError,
-        match=r"expected at most max_lost_fraction = 0.2 of the labelled videos lost, got 21 of 100 "
+        match=r"expected at most max_lost_fraction = 0.2 of the rows or labelled videos lost, got 21 of 100 "
         r"\(no_fused_vector 15, no_modality_vectors 6\), in here",
     ):
         check_lost({"no_modality_vectors": 6, "no_fused_vector": 15}, 100, 0.2, "here")

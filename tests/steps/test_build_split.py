@@ -67,7 +67,7 @@ def test_too_many_lost_videos_are_refused_with_their_counts(upstream, run):
     upstream.manifests[PAIR[0]] = upstream.manifests[PAIR[0]].head(19)
     with pytest.raises(
         DataError,
-        match=r"expected at most max_lost_fraction = 0.2 of the labelled videos lost, got 5 of 24 "
+        match=r"expected at most max_lost_fraction = 0.2 of the rows or labelled videos lost, got 5 of 24 "
         r"\(no_fused_vector 5\), in concat, horizon 7 days, run run-1",
     ):
         split(upstream, run)

@@ -93,7 +93,7 @@ def test_rough_csv_loads_what_the_rules_allow(upstream, run):
         b"d,7,ten,2026-03-01,x,US\r\n"
     )
     upstream.upload()
-    run.resolve()
+    run.resolve(max_lost_fraction=0.5)
     record = filtered(run)
     frame = run.frame(record.key).set_index("video_id")
     assert frame["target_raw"].to_dict() == {"a": 10.0, "b": 0.0}
@@ -145,4 +145,27 @@ def test_features_are_chosen_by_name(with_unknown_columns, run):
 def test_a_feature_that_was_asked_for_and_cannot_be_is_named(with_unknown_columns, run, params, problem):
     run.resolve(**params)
     with pytest.raises(ConfigError, match=f"{problem}, in s3://.*{keys.METADATA_CSV}"):
+        filtered(run)
+
+
+def test_too_many_labels_that_cannot_be_read_are_refused(upstream, run):
+    """Upstream writes them in another way from some day on."""
+    labels = upstream.metadata["horizon_view_count"].astype(object)
+    upstream.metadata["horizon_view_count"] = labels.where(~upstream.metadata["video_id"].isin(upstream.ids[:5]), "1,2")
+    upstream.upload()
+    run.resolve()
+    with pytest.raises(DataError, match=r"max_lost_fraction = 0.2 of the rows .* got 5 of 24 \(unparsable_label 5\)"):
+        filtered(run)
+    run.resolve("run-2", max_lost_fraction=0.3)
+    assert filtered(run).dropped["unparsable_label"] == 5
+
+
+def test_too_many_ragged_rows_are_refused(upstream, run):
+    """Upstream writes a field more than the header names."""
+    header, *rows = upstream.metadata.drop(columns="title").to_csv(index=False).splitlines()
+    body = "\n".join([header, *(row + ",more" for row in rows[:10]), *rows[10:], ""])
+    upstream.raw[keys.METADATA_CSV] = body.encode()
+    upstream.upload()
+    run.resolve()
+    with pytest.raises(DataError, match=r"max_lost_fraction = 0.2 of the rows .* got 10 of 48 \(ragged_row 10\)"):
         filtered(run)

@@ -125,7 +125,29 @@ def test_missing_manifest_of_one_strategy_does_not_stop_the_others(upstream, run
     assert run.step("reconstruct_modalities").rows == 24
 
 
+def test_strategy_whose_task_failed_is_not_left_out_of_what_the_run_settles(upstream, run):
+    """Its manifest is there as the run has pinned it: when the task is repeated, the version stays the run's."""
+    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(16)
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"])
+    run.step("resolve_manifest", Strategy.CONCAT)
+    settled = run.step("reconstruct_modalities")
+    assert settled.rows == 24
+    run.step("resolve_manifest", Strategy.MAX_POOL)
+    assert run.step("reconstruct_modalities") == settled
+
+
+def test_manifest_that_breaks_a_rule_leaves_its_strategy_out(upstream, run):
+    upstream.raw[keys.fused_manifest(Strategy.MAX_POOL)] = b"no Parquet"
+    upstream.upload()
+    run.resolve(strategies=["concat", "max_pool"])
+    run.step("resolve_manifest", Strategy.CONCAT)
+    assert run.step("reconstruct_modalities").rows == 24
+
+
 def test_no_manifest_at_all(upstream, run):
+    for strategy in (Strategy.CONCAT, Strategy.SUM_POOL):
+        del upstream.manifests[strategy]
     upstream.upload()
     run.resolve(strategies=["concat", "sum_pool"])
     with pytest.raises(MissingObjectError, match="resolved manifest of one of concat, sum_pool, got none in run run-1"):

@@ -2,7 +2,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import Horizon
+from clipfarm_tasks.families import Horizon, Strategy
 
 
 def split(upstream, run, **params):
@@ -29,6 +29,18 @@ def test_same_videos_same_bytes_whatever_their_order_and_other_seed_other_split(
     upstream.metadata = upstream.metadata.sample(frac=1, random_state=1)
     assert split(upstream, run, run_id="two", seed=5).sha256 == first.sha256
     assert split(upstream, run, run_id="three", seed=6).sha256 != first.sha256
+
+
+def test_losses_of_time_and_of_vectors_add_up(upstream, run):
+    days = [f"2026-{1 + row // 12:02d}-{1 + row % 12:02d}" for row in range(24)]
+    upstream.metadata["captured_at"] = [*days, *days]
+    upstream.metadata.loc[upstream.metadata["video_id"].isin(upstream.ids[:3]), "captured_at"] = "soon"
+    upstream.manifests[Strategy.CONCAT] = upstream.manifests[Strategy.CONCAT].head(21)
+    upstream.upload()
+    run.resolve(split_strategy="chronological", embargo_days=0)
+    run.vectors()
+    with pytest.raises(DataError, match=r"got 6 of 24 \(no_capture_time 3, no_fused_vector 3\), in concat, horizon 7"):
+        run.step("build_split", Strategy.CONCAT, Horizon.D7)
 
 
 @pytest.mark.parametrize("times", [None, "soon"])

@@ -103,7 +103,7 @@ def test_a_pinned_object_that_was_overwritten_is_refused(store, tmp_path):
     current = store.put("key", b"overwritten")
     with pytest.raises(ChangedObjectError, match=rf"s3://{store.bucket}/key as it was when the run was resolved"):
         store.get("key", pinned)
-    with pytest.raises(ChangedObjectError, match="upstream overwrote it"):
+    with pytest.raises(ChangedObjectError, match="somebody overwrote it; start a new run"):
         store.download("key", tmp_path / "file", pinned)
     assert store.get("key", current) == b"overwritten"
 

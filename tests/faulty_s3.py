@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from clipfarm_tasks.storage import ObjectInfo
+from tests.eventually import PATIENCE_S
 
 NOT_PASSED_ON = {"connection", "content-length", "expect", "keep-alive", "transfer-encoding"}
 
@@ -63,7 +64,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def ask(self) -> tuple[int, dict[str, str], bytes]:
         """The real server's answer."""
-        upstream = HTTPConnection(self.proxy.upstream, timeout=30)
+        upstream = HTTPConnection(self.proxy.upstream, timeout=PATIENCE_S)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():

@@ -16,6 +16,7 @@ from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.storage import open_store
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.success_marker import FileEntry, Marker, read_marker
+from tests.eventually import PATIENCE_S
 from tests.faulty_s3 import FaultyS3
 
 pytestmark = pytest.mark.integration
@@ -201,7 +202,7 @@ def test_killed_at_any_request_the_next_one_finishes(store, proxy, start, tmp_pa
     proxy.rule = rule
     process.stdin.write("go\n")
     process.stdin.flush()
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
     marked = read_marker(store, PREFIX, DIGEST) is not None
     assert marked == (stage == "cleanup" or (stage == "_SUCCESS" and done))
     publish(store, RUN, PREFIX, DIGEST, folder_of(tmp_path, "b"))
@@ -218,7 +219,7 @@ def test_finish_completes_what_was_committed_without_the_files_at_hand(store, pr
     proxy.rule = rule
     process.stdin.write("go\n")
     process.stdin.flush()
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(PATIENCE_S) == -signal.SIGKILL
     assert finish(store, RUN, PREFIX, DIGEST) is not None
     assert published_by(store) == "a"
 

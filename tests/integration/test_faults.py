@@ -202,13 +202,11 @@ def test_patience_that_runs_out_is_transient_and_pins_nothing(proxy, store, buck
         (f"fused_{STRATEGY}", reconstruct_fused, keys.fused_shards(STRATEGY), LIES),
         ("modalities", reconstruct_modalities, keys.embeddings_prefix(Modality.AUDIO), FAULTS | LIES),
     ):
-        before = view(tables(store)[name])
         rules = [always(fault, reading(folder)) for fault in faults.values()]
         for proxy.rule in [*rules, always(reset, listing), always(reset, commit)]:
             with pytest.raises(TransientError):
                 step(open_store(behind, s3_session), behind, "run")
-            assert name not in recorded(store, "run")
-            assert view(tables(store)[name]) == before
+            assert name not in recorded(store, "run")  # rows that had arrived may be kept, but no run reads them yet
         proxy.rule = None
         step(open_store(behind, s3_session), behind, "run")
     assert_pinned(store, bucket, "run", recorded(store, "run"), second_day)

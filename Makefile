@@ -21,7 +21,8 @@ help: ## List the targets
 
 install: $(STAMP) ## Create .venv with everything in requirements.txt
 
-# The stamp is written last: an interrupted installation is repeated, a finished one only when the lock changes.
+# The stamp is written last: an interrupted installation is repeated, a finished one only when the lock changes. It starts
+# from an empty environment: one that another Python made would mix two, and keep what the lock no longer has.
 $(STAMP): requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "error: expected Python 3.11, found none: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
@@ -29,7 +30,7 @@ $(STAMP): requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "error: expected the venv module, got none from $(PYTHON): apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing requirements.txt into $(VENV) (minutes the first time)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --requirement requirements.txt
 	@touch $@
 

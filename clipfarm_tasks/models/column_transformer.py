@@ -15,11 +15,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from clipfarm_tasks.families import CategoryPreset
+from clipfarm_tasks.families import VECTOR_COLUMN, CategoryPreset
 from clipfarm_tasks.models.inputs import F32, known_numbers
-
-# The step of ``num`` that takes the vectors.
-VECTOR = "vector"
 
 
 def vector_columns(prefix: str, width: int) -> list[str]:
@@ -73,12 +70,12 @@ def linear_columns(
         [
             ("log", _frozen(make_pipeline(_median(), *_log1p(), StandardScaler()), metadata, log_cols), list(log_cols)),
             ("plain", _frozen(make_pipeline(_median(), StandardScaler()), metadata, plain_cols), plain_cols),
-            (VECTOR, scaling, list(vectors)),
+            ("vector", scaling, slice(vectors[0], vectors[-1])),
         ]
     )
     most_frequent = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
     one_hot = _frozen(make_pipeline(most_frequent, _one_hot(categories)), metadata, categorical_cols)
-    pre = _num_and_cat(numbers, [*numeric_cols, *vectors], one_hot, categorical_cols)
+    pre = _num_and_cat(numbers, one_hot, (numeric_cols, categorical_cols, vectors))
     pre.fit(with_vectors(metadata[:1], vectors, np.zeros((1, len(vectors)), np.float32)))
     _thawed(pre)
     return pre
@@ -103,18 +100,19 @@ def tree_columns(
         [
             ("log", make_pipeline(*_log1p()), list(log_cols)),
             ("plain", "passthrough", plain_cols),
-            (VECTOR, "passthrough", list(vectors)),
+            ("vector", "passthrough", slice(vectors[0], vectors[-1])),
             ("empty", "drop", list(empty_cols)),
         ]
     )
-    return _num_and_cat(numbers, [*numeric_cols, *vectors], _one_hot(categories), categorical_cols)
+    return _num_and_cat(numbers, _one_hot(categories), (numeric_cols, categorical_cols, vectors))
 
 
 def columns_read(pre: ColumnTransformer) -> tuple[list[str], list[str], list[str]]:
-    """The numeric, the categorical and the vector columns that a ``pre`` of this module reads, in their order."""
-    (_, numbers, number_cols), (_, _, categorical_cols) = pre.transformers
-    (vectors,) = (columns for name, _, columns in numbers.transformers if name == VECTOR)
-    return number_cols[: len(number_cols) - len(vectors)], categorical_cols, vectors
+    """The numeric, the categorical and the vector columns, in their order, that a fitted ``pre`` of this module reads."""
+    (_, numbers, _), (_, _, categorical_cols) = pre.transformers_
+    names = numbers.feature_names_in_
+    vectors = [name for name in names if VECTOR_COLUMN.fullmatch(name)]
+    return list(names[: len(names) - len(vectors)]), categorical_cols, vectors
 
 
 def _one_hot(categories: CategoryPreset) -> OneHotEncoder:
@@ -130,13 +128,19 @@ def _one_hot(categories: CategoryPreset) -> OneHotEncoder:
 
 def _num_and_cat(
     numbers: ColumnTransformer,
-    number_cols: Sequence[str],
     categories: FrozenEstimator | OneHotEncoder | Pipeline,
-    categorical_cols: Sequence[str],
+    columns: tuple[Sequence[str], Sequence[str], Sequence[str]],
 ) -> ColumnTransformer:
+    """``pre`` of a frame of numeric, categorical and vector columns in this order.
+
+    The numbers are told by a mask and their vectors by a slice: lists of thousands of names, of which a fitted
+    ColumnTransformer holds three, are slow to write as skops.
+    """
+    numeric_cols, categorical_cols, vectors = columns
+    is_number = np.repeat([True, False, True], [len(numeric_cols), len(categorical_cols), len(vectors)])
     # sparse_threshold 0: the models want dense input, and the default would decide by the share of zeros.
     return ColumnTransformer(
-        [("num", numbers, list(number_cols)), ("cat", categories, list(categorical_cols))], sparse_threshold=0.0
+        [("num", numbers, is_number), ("cat", categories, list(categorical_cols))], sparse_threshold=0.0
     )
 
 

@@ -1,9 +1,12 @@
 """Pipelines as skops files: arrays and JSON, of which nothing is built but the types that this module trusts.
 
-skops takes a second to import, for it knows every estimator of scikit-learn: so only who saves or loads imports it.
+skops imports all of scikit-learn, whose estimators it knows by name: so only who saves or loads imports it.
 """
 
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile
 
@@ -24,9 +27,7 @@ TRUSTED = (
 
 def save(pipeline: Pipeline, path: Path) -> None:
     """Write a fitted pipeline."""
-    from skops import io
-
-    io.dump(pipeline, path, compression=ZIP_DEFLATED)
+    _skops().dump(pipeline, path, compression=ZIP_DEFLATED)
 
 
 def load(path: Path) -> Pipeline:
@@ -37,7 +38,7 @@ def load(path: Path) -> Pipeline:
         DataError: it is no skops file, or holds a type that is not in `TRUSTED`, no pipeline, or trees that lead
             outside of their arrays.
     """
-    from skops import io
+    io = _skops()
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
@@ -53,6 +54,21 @@ def load(path: Path) -> Pipeline:
         raise DataError(f"expected a pipeline, got {type(pipeline).__name__}, in {path}")
     _check_trees(pipeline.steps[-1][1], path)
     return pipeline
+
+
+def _skops() -> ModuleType:
+    """``skops.io``, imported without torch where nobody needed it so far.
+
+    scikit-learn's adapter of torch arrays, one of the modules that skops walks over, would import it: two seconds.
+    """
+    absent = "torch" not in sys.modules
+    if absent:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # what makes its import an ImportError
+    try:
+        return import_module("skops.io")
+    finally:
+        if absent:
+            del sys.modules["torch"]
 
 
 def _check_trees(model: Any, path: Path) -> None:

@@ -49,6 +49,7 @@ def test_the_file_predicts_raw_metadata_without_this_package(family, videos, opt
         prefix, vectors = "proj", Projector.load(tmp_path)(vectors)
     frame = videos.rows.metadata.copy()
     frame[vector_columns(prefix, vectors.shape[1])] = vectors
+    frame = frame[reversed(frame.columns)].assign(nobody="knows it")  # columns are found by their names
     joblib.dump(frame, tmp_path / "frame")
     code = (
         "import sys, joblib, numpy as np\n"
@@ -123,7 +124,7 @@ def test_a_missing_category_counts_as_the_most_frequent_and_an_unseen_one_as_non
 @pytest.mark.parametrize("make", ["linear", "tree"])
 def test_rare_and_unseen_categories_share_the_last_column(videos, make):
     rare = videos.rows.metadata.assign(language=["fr", "it", "es"] + 197 * ["de"])
-    metadata = metadata_frame(rare, NUMERIC, ("language",))
+    metadata = metadata_frame(rare, (), ("language",))
     if make == "linear":
         pre = linear_columns(metadata, (), (), ("language",), VECTORS, 1.0, CATEGORIES)
     else:
@@ -138,11 +139,12 @@ def test_rare_and_unseen_categories_share_the_last_column(videos, make):
 def test_the_columns_that_are_read_are_told_by_pre_itself(videos):
     assert columns_read(fitted_linear(videos)) == (list(NUMERIC), list(CATEGORICAL), VECTORS)
     trees = tree_columns(NUMERIC, ("subscribers",), ("is_short",), CATEGORICAL, VECTORS, CATEGORIES)
+    trees.fit(frame_of(videos))
     assert columns_read(trees) == (list(NUMERIC), list(CATEGORICAL), VECTORS)
 
 
 def test_tree_columns_keep_missing_numerics(videos):
-    frame = frame_of(videos)
+    frame = with_vectors(metadata_frame(videos.rows.metadata, NUMERIC, ()), VECTORS, videos.rows.fused)
     features = tree_columns(NUMERIC, ("subscribers",), (), (), VECTORS, CATEGORIES).fit_transform(frame)
     np.testing.assert_array_equal(np.isnan(features[:, 0]), frame["subscribers"].isna())
     assert features.shape == (200, 3 + 19)

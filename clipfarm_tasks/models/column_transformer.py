@@ -108,7 +108,7 @@ def tree_columns(
 
 
 def columns_read(pre: ColumnTransformer) -> tuple[list[str], list[str], list[str]]:
-    """The numeric, the categorical and the vector columns, in their order, that a fitted ``pre`` of this module reads."""
+    """The numeric, the categorical and the vector columns, in their order, that a fitted ``pre`` of here reads."""
     (_, numbers, _), (_, _, categorical_cols) = pre.transformers_
     names = numbers.feature_names_in_
     vectors = [name for name in names if VECTOR_COLUMN.fullmatch(name)]

@@ -255,13 +255,26 @@ def test_a_listing_by_key_holds_and_finds_each_object_in_few_bytes():
     assert [*listed] == [info.key for info in infos]
     assert "clipfarm/embeddings/video/x.npy" not in listed
     assert listed.get("") is None
-    assert sum(column.nbytes for column in (listed._keys, listed._sizes, listed._etags)) < 95 * len(infos)
+    assert sum(column.nbytes for column in (listed._keys, listed._sizes, listed._etags)) < 72 * len(infos)
 
 
 def test_a_listing_finds_keys_outside_of_ascii_and_is_empty_without_objects():
     infos = [ObjectInfo(key, 2**40, "") for key in ("a", "\u00e9", "\uffff", "\U0001f3ac", "b/\U0001f3ac")]
     assert dict(Listed(infos)) == {info.key: info for info in infos}
     assert dict(Listed()) == {}
+
+
+@pytest.mark.parametrize("etag", ['"{:032x}"', '"{:032x}-2"', "{:.0s}"])
+@pytest.mark.parametrize("size", [7, 2**40])
+def test_a_listing_tells_etags_and_sizes_of_the_objects_that_are_named(etag, size):
+    infos = [ObjectInfo(f"list/{n}", size + n, etag.format(n if "x" in etag else "")) for n in range(20)]
+    names = pa.chunked_array([["list/12", "nobody"], ["list/3", "list/12"]], pa.string())
+    listed = Listed(infos)
+    found = [infos[12], None, infos[3], infos[12]]
+    assert listed.etags(names).to_pylist() == [info.etag if info else "" for info in found]
+    assert listed.sizes(names).to_pylist() == [info.size if info else 0 for info in found]
+    assert listed.etags(names[:0]).to_pylist() == []
+    assert dict(listed) == {info.key: info for info in infos}
 
 
 @pytest.mark.parametrize("form", ["{}", 'W/"{}"', '"{}"'])

@@ -6,6 +6,7 @@ from functools import reduce
 
 import pandas as pd
 
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.metrics import regression_metrics
 from clipfarm_tasks.evaluation.ranking import METRICS, PARTS, PartMetrics
 
@@ -29,7 +30,11 @@ def on_common_rows(predictions: Mapping[str, Mapping[str, pd.DataFrame]], column
     Args:
         predictions: by name of the job, its predictions frames by part (see `predictions_frame`).
         columns: by name of the job, its column of predictions in log space.
+
+    Raises:
+        DataError: two jobs were judged by different labels of a video.
     """
+    _require_one_truth(predictions)
     ids = {part: _common_ids([frames[part] for frames in predictions.values()]) for part in PARTS}
     return CommonRows(
         counts={part: len(common) for part, common in ids.items()},
@@ -38,6 +43,23 @@ def on_common_rows(predictions: Mapping[str, Mapping[str, pd.DataFrame]], column
             for job, frames in predictions.items()
         },
     )
+
+
+def _require_one_truth(predictions: Mapping[str, Mapping[str, pd.DataFrame]]) -> None:
+    for part in PARTS:
+        labels = [frames[part].assign(job=job) for job, frames in predictions.items()]
+        if not labels:
+            continue
+        known = pd.concat([frame[["video_id", "y_true_log", "job"]] for frame in labels], ignore_index=True)
+        first = known.groupby("video_id")[["y_true_log", "job"]].transform("first")
+        other = known[known["y_true_log"] != first["y_true_log"]]
+        if len(other):
+            video, label, job = other.iloc[0]
+            expected, by = first.loc[other.index[0]]
+            raise DataError(
+                f"expected one label of a video for all jobs, got {label} in {job} and {expected} in {by}, for video "
+                f"{video} of the {part} part: start a new run"
+            )
 
 
 def _common_ids(frames: Sequence[pd.DataFrame]) -> "pd.Index[str]":

@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clipfarm_tasks.data.cells import LARGEST_NUMBER
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 # Rows worked on at a time where a result for all of them at once would be as large as the vectors.
 BLOCK_ROWS = 1024
-
-# The range of int64: every count is inside, and float32 holds even the square of what is.
-LARGEST_NUMBER = 2.0**63
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clipfarm_tasks.data.cells import LARGEST_NUMBER
 from clipfarm_tasks.models.family import FitOptions
-from clipfarm_tasks.models.inputs import F32, I64, LARGEST_NUMBER, known_numbers
+from clipfarm_tasks.models.inputs import F32, I64, known_numbers
 from clipfarm_tasks.models.log_counts import logged_columns
 
 

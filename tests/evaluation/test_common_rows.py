@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.common_rows import on_common_rows
 from clipfarm_tasks.evaluation.metrics import regression_metrics
 
@@ -46,6 +47,14 @@ def test_without_a_common_row_every_metric_is_undefined(frames):
     assert common.counts["test"] == 0
     assert set(common.metrics["concat.ridge"]["test"].values()) == {None}
     assert None not in common.metrics["concat.ridge"]["val"].values()
+
+
+def test_jobs_that_were_judged_by_different_labels_of_a_video_are_not_compared(frames):
+    rows = frames["sum_pool.gbdt"]["test"]
+    rows.loc[rows["video_id"] == "f", "y_true_log"] = 11.5
+    message = rf"got 11.5 in sum_pool.gbdt and {TRUTH['f']} in concat.ridge, for video f of the test part"
+    with pytest.raises(DataError, match=message):
+        on_common_rows(frames, COLUMNS)
 
 
 def test_no_finished_job_at_all():

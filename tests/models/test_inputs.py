@@ -23,7 +23,7 @@ def test_a_slice_may_be_empty_or_reach_past_the_end(videos, start, stop, rows):
 
 
 def test_numbers_that_float32_cannot_square_are_missing():
-    cells = [1.0, -(2.0**63), 2.0**64, np.inf, -1e300, np.nan]
+    cells = [1.0, -1e15, 2e15, np.inf, -1e300, np.nan]
     numbers = known_numbers(pd.DataFrame({"views": cells, "country": "US"}), ["views"])
-    np.testing.assert_array_equal(numbers[:, 0], [1.0, -(2.0**63), *4 * [np.nan]])
+    np.testing.assert_array_equal(numbers[:, 0], [1.0, -1e15, *4 * [np.nan]])
     assert np.isfinite(np.square(numbers[:2].astype(np.float32))).all()

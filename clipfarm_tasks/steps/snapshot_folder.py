@@ -11,10 +11,13 @@ from clipfarm_tasks.contracts import SnapshotRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import Documents
-from clipfarm_tasks.families import Horizon, Strategy
+from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.models.family import ModelFamily
+from clipfarm_tasks.models.registry import load
 from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
 from clipfarm_tasks.storage import Store
-from clipfarm_tasks.storage.success_marker import Marker, read_file
+from clipfarm_tasks.storage.success_marker import Marker, read_file, read_marker
+from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
 CONFIG_USED = "config_used.json"
 DATA_SUMMARY = "data_summary.json"
@@ -67,6 +70,29 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
         path.parent.mkdir(parents=True, exist_ok=True)
         whole = marker.files[name].matches(fetched.body)
         path.write_bytes(fetched.body if whole else read_file(store, prefix, marker, name))
+
+
+def load_model(store: Store, prefix: str, digest: str, family: Family) -> ModelFamily:
+    """A fitted model of a job's snapshot, from files that are those its ``_SUCCESS`` names. Nothing is unpickled.
+
+    Args:
+        store: the bucket.
+        prefix: the snapshot's folder.
+        digest: config digest of the run that wrote it.
+        family: the family to load.
+
+    Raises:
+        DataError: there is no finished snapshot of this config, or a file of the model is lost or altered.
+    """
+    marker = read_marker(store, prefix, digest)
+    if marker is None:
+        raise DataError(f"expected a finished snapshot, got none, in {store.uri(prefix)}")
+    names = [name for name in marker.files if name.startswith("models/") and not name.endswith(".joblib")]
+    with temporary_folder("a model", sum(marker.files[name].size for name in names)) as folder:
+        (folder / "models").mkdir()
+        for name in names:
+            (folder / name).write_bytes(read_file(store, prefix, marker, name))
+        return load(family, folder / "models")
 
 
 def metrics_summary_of(store: Store, prefix: str, marker: Marker) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class SplitStrategy(StrEnum):
 
     RANDOM = "random"
     CHRONOLOGICAL = "chronological"
+    CREATOR = "creator"
 
 
 class RankMetric(StrEnum):
@@ -58,7 +59,8 @@ class RunParams(Frozen):
     models: tuple[Family, ...] = Field(default=tuple(Family), min_length=1, description="Model families to train")
     split_strategy: SplitStrategy = Field(
         default=SplitStrategy.RANDOM,
-        description="random: seeded order of the videos; chronological: oldest captures train, newest test",
+        description="random: seeded order of the videos; chronological: oldest captures train, newest test; creator: "
+        "seeded order of the channels, none of them in two parts",
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1, description="Seed of the split and of every model")
     train_ratio: float = Field(default=0.70, gt=0, lt=1, description="Fraction of the rows that train (0 to 1)")

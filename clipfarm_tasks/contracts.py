@@ -114,6 +114,15 @@ class VideoSplitRecord(Frozen):
     dropped: dict[str, int] = Field(description="Labelled videos in no part, by reason")
 
 
+class BaselinesRecord(Frozen):
+    """What naive guesses and plain models predict for the val and test part of one horizon."""
+
+    horizon: Horizon = Field(description="Days")
+    key: str = Field(description="S3 key of the predictions")
+    sha256: str = Field(description="Digest of that file")
+    rows: int = Field(description="Videos with predictions")
+
+
 class SplitRecord(Frozen):
     """The rows of one pair: the videos of the horizon's split that have all vectors."""
 

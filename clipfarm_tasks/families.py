@@ -35,6 +35,19 @@ class Family(StrEnum):
     GBDT = "gbdt"
 
 
+class Baseline(StrEnum):
+    """A guess that every model is compared with."""
+
+    TRAIN_MEAN = "train_mean"
+    CREATOR_MEAN = "creator_mean"
+    RIDGE_LOG_COUNTS = "ridge_log_counts"
+    PLAIN_TREES = "plain_trees"
+
+
+NAIVE = (Baseline.TRAIN_MEAN, Baseline.CREATOR_MEAN)
+"""The baselines without a model: the better of them is the measure of skill."""
+
+
 class Modality(StrEnum):
     """Source of an embedding."""
 

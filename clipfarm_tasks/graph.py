@@ -55,11 +55,15 @@ def tasks_of(params: RunParams) -> list[Task]:
         # A missing manifest of one strategy must not stop the others.
         Task("reconstruct_modalities", after=_ids(manifests)),
     ]
+    baselines = [
+        Task("baselines", horizon=horizon, needs=_ids((Task("split_videos", horizon=horizon), tasks[-1])))
+        for horizon in params.horizons
+    ]
     pairs = [_pair(strategy, horizon, params) for horizon in params.horizons for strategy in params.strategies]
-    tasks += [task for pair in pairs for task in pair]
+    tasks += [*baselines, *(task for pair in pairs for task in pair)]
     # The jobs too: a pair is given up when its first job fails, and the others may still train.
-    leaderboard = Task("leaderboard", after=_ids([task for pair in pairs for task in pair[1:]]))
-    return [*tasks, leaderboard, Task("gate", needs=(leaderboard.id,))]
+    leaderboard = Task("leaderboard", after=_ids([*baselines, *(task for pair in pairs for task in pair[1:])]))
+    return [*tasks, leaderboard, Task("gate", needs=_ids([leaderboard, *baselines]), some_may_be_left_out=True)]
 
 
 def _pair(strategy: Strategy, horizon: Horizon, params: RunParams) -> list[Task]:

@@ -96,6 +96,7 @@ WORST = [
         n_test=MANY,
         dropped=dict.fromkeys(Unsplit, MANY),
     ),
+    contracts.BaselinesRecord(horizon=Horizon.D30, key=keys.baselines(RUN_ID, Horizon.D30), sha256=SHA, rows=MANY),
     contracts.SplitRecord(
         strategy=STRATEGY,
         horizon=Horizon.D30,

@@ -49,12 +49,14 @@ def test_whole_graph():
         "split_videos_30d",
         *(f"{step}_{strategy}" for step in ("resolve_manifest", "reconstruct_fused") for strategy in Strategy),
         "reconstruct_modalities",
+        "baselines_7d",
+        "baselines_30d",
         *(f"{pair}.{step}" for pair in pairs for step in ("build_split", "publish_snapshot")),
         *(f"{pair}.train_{family}" for pair in pairs for family in Family),
         "leaderboard",
         "gate",
     }
-    assert len(tasks) == 50  # the 51st, resolve_run, comes before there is a graph
+    assert len(tasks) == 52  # the 53rd, resolve_run, comes before there is a graph
 
 
 def test_edges():
@@ -77,13 +79,15 @@ def test_edges():
     for family in Family:
         assert tasks[f"{pair}.train_{family}"].needs == (f"{pair}.build_split",)
     assert set(tasks[f"{pair}.publish_snapshot"].needs) == {f"{pair}.train_{family}" for family in Family}
+    baselines = ("baselines_7d", "baselines_30d")
+    assert set(tasks["baselines_30d"].needs) == {"split_videos_30d", "reconstruct_modalities"}
     # Every job and every publication: what has failed early leaves others that still train.
     assert sorted(tasks["leaderboard"].after) == sorted(
-        name for name in tasks if ".train_" in name or name.endswith(".publish_snapshot")
+        name for name in tasks if ".train_" in name or name.endswith(".publish_snapshot") or name in baselines
     )
-    assert len(tasks["leaderboard"].after) == 24 + 6
+    assert len(tasks["leaderboard"].after) == 24 + 6 + 2
     assert tasks["leaderboard"].needs == ()
-    assert (tasks["gate"].needs, tasks["gate"].after) == (("leaderboard",), ())
+    assert (tasks["gate"].needs, tasks["gate"].after) == (("leaderboard", *baselines), ())
 
 
 def test_reduced_selection_leaves_out_everything_else():
@@ -94,6 +98,7 @@ def test_reduced_selection_leaves_out_everything_else():
         "resolve_manifest_sum_pool",
         "reconstruct_fused_sum_pool",
         "reconstruct_modalities",
+        "baselines_30d",
         "sum_pool_30d.build_split",
         "sum_pool_30d.train_gbdt",
         "sum_pool_30d.publish_snapshot",

@@ -105,7 +105,8 @@ def step(
         str,
         typer.Argument(
             help="Step: resolve_run, scan_metadata, filter_metadata, split_videos, resolve_manifest, "
-            "reconstruct_fused, reconstruct_modalities, build_split, train, publish_snapshot, leaderboard or gate"
+            "reconstruct_fused, reconstruct_modalities, baselines, build_split, train, publish_snapshot, leaderboard "
+            "or gate"
         ),
     ],
     run_id: Annotated[str, typer.Option(help="Id of the run: a resolved one, or for resolve_run a new one")],

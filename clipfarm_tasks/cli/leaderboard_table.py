@@ -1,31 +1,37 @@
 """A run's leaderboard as a table for the terminal."""
 
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
 _WHOLE_FROM = 1000  # raw views need no decimals
-_METRICS = ("val_rmse_log", "val_r2_log", "test_rmse_log", "test_r2_log")  # fit 80 columns; the file has them all
+_JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
+_TIE = "="
 
 
 def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     """One line for each job in the order of the file, the metric that ranks as the first number, dashes if missing.
 
-    The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them.
+    The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them. Beside the
+    test RMSE stands its 95 % interval; a job that cannot be told from the best of its horizon is marked as a tie, and
+    skill is what a model saves of the error of the best naive guess. The baselines end each horizon.
 
     Args:
         comparison: content of ``metrics_comparison.json``.
     """
     rank_metric = str(comparison["rank_metric"])
-    metrics = [rank_metric, *(name for name in _METRICS if name != rank_metric)]
+    metrics = [rank_metric, *_JUDGED]
     missing = comparison["missing_jobs_count"]
     table = Table(
         title=f"Run {comparison['run_id']}\n{comparison['rows_count'] - missing} jobs finished, {missing} missing",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}",
+        caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
+        f"{_TIE} cannot be told from the best; 95 %: of test rmse_log; skill: error saved against the best naive guess",
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
@@ -36,18 +42,26 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         # Two lines, so that the table fits 80 columns: "val" over "rmse_log".
         heading = name.replace("_", "\n", 1)
         table.add_column(heading, justify="right", no_wrap=True, style="bold" if name == rank_metric else None)
-    horizon = None
-    for row in comparison["rows"]:
-        if horizon not in {None, row["target_horizon_days"]}:
-            table.add_section()
-        horizon = row["target_horizon_days"]
-        table.add_row(
-            str(horizon),
-            row["model_family"],
-            row["fusion_strategy"],
-            *(_number(row.get(f"common_{name}", row[name])) for name in metrics),
-        )
+    table.add_column("test\n95 %", justify="right", no_wrap=True)
+    table.add_column("skill", justify="right", no_wrap=True)
+    for horizon, rows in groupby(comparison["rows"], key=itemgetter("target_horizon_days")):
+        for row in rows:
+            tie = f" {_TIE}" if row.get("tied_with_best") else ""
+            table.add_row(str(horizon), f"{row['model_family']}{tie}", row["fusion_strategy"], *_cells(row, metrics))
+        for row in comparison.get("baselines", {}).get(str(horizon), ()):
+            table.add_row(str(horizon), row["model"], "", *_cells(row, metrics), style="dim")
+        table.add_section()
     return table
+
+
+def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
+    interval = ((row.get("intervals") or {}).get("test") or {}).get("rmse_log")
+    skill = row.get("skill")
+    return [
+        *(_number(row.get(f"common_{name}", row.get(name))) for name in metrics),
+        "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
+        "-" if skill is None else f"{skill:.0%}",
+    ]
 
 
 def _counts(comparison: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from clipfarm_tasks.errors import DataError
 
-_ROWS = ["video_id", "split", "text_present", "target_log", "target_raw"]
+_ROWS = ["video_id", "split", "text_present", "target_log", "target_raw", "creator"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class JoinedRows:
     """The rows a pair trains and is judged on.
 
     Attributes:
-        frame: sorted by video_id: video_id, split, text_present (int64, 0 or 1), target_log, target_raw.
+        frame: sorted by video_id: video_id, split, text_present (int64, 0 or 1), target_log, target_raw, creator
+            (text).
         dropped: videos lost, by reason. no_fused_vector, then no_modality_vectors: labelled videos without;
             no_metadata: fused vectors without a labelled video.
     """
@@ -28,7 +29,8 @@ def join_pair(labelled: pd.DataFrame, fused_ids: Iterable[str], modality_rows: p
     """Join on video_id, inner.
 
     Args:
-        labelled: one row per labelled video that is in a part of the split: video_id, split, target_log, target_raw.
+        labelled: one row per labelled video that is in a part of the split: video_id, split, target_log, target_raw,
+            creator.
         fused_ids: videos with a usable fused vector.
         modality_rows: one row per video with usable modality vectors: video_id, text_present (0 or 1).
         where: what is joined, for messages.

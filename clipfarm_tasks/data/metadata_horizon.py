@@ -18,7 +18,7 @@ from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind
 from clipfarm_tasks.data.features import FeatureSpec, select_features
 from clipfarm_tasks.data.metadata_files import HorizonFile
 from clipfarm_tasks.data.metadata_report import MetadataReport
-from clipfarm_tasks.data.metadata_scan import CATEGORY, REQUIRED, UNREADABLE_TIME
+from clipfarm_tasks.data.metadata_scan import CATEGORY, CREATOR, REQUIRED, UNREADABLE_TIME
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 
@@ -115,13 +115,15 @@ def select_horizon(
 def filtered_schema(spec: FeatureSpec) -> pa.Schema:
     """Columns of a horizon's filtered rows, in their order.
 
-    They are video_id, captured_at (UTC text), target_raw, target_log, the numeric features, the categorical ones; a
-    missing cell is null.
+    They are video_id, channel_id, captured_at and published_at (UTC text), target_raw, target_log, the numeric
+    features, the categorical ones; a missing cell is null.
     """
     return pa.schema(
         {
             "video_id": pa.string(),
+            CREATOR: pa.string(),
             "captured_at": pa.string(),
+            "published_at": pa.string(),
             "target_raw": pa.float64(),
             "target_log": pa.float64(),
             **dict.fromkeys(spec.numeric_cols, pa.float64()),
@@ -149,7 +151,7 @@ def filtered_rows(file: HorizonFile, rows: HorizonRows) -> Iterator[pa.Table]:
 
 def _finished(field: pa.Field, cells: pa.Array) -> pa.Array:
     """Cells as the filtered rows hold them."""
-    if field.name == "captured_at":
+    if field.name in ("captured_at", "published_at"):
         return time_text(_numpy(cells))
     if field.name in _TARGETS:
         return pa.array(_TARGETS[field.name](np.maximum(_numpy(cells), 0.0)))

@@ -26,6 +26,7 @@ BLOCK_BYTES = 8 * 2**20
 REQUIRED = ("video_id", "horizon_days", "horizon_view_count")
 # No column of the file can have this name: names are printable.
 UNREADABLE_TIME = "\x00unreadable_captured_at"
+CREATOR = "channel_id"  # no feature: whose video it is
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 _EXAMPLE_CHARACTERS = 40
 _MOST_REPEATED_NAMED = 10
@@ -34,14 +35,15 @@ _MOST_REPEATED_NAMED = 10
 class MetadataScan:
     """Iterates over a metadata CSV as tables, converting only what may become an id, a label or a feature.
 
-    A table holds the rows of one block that name their video, in file order. Texts, identifiers and leakage columns are
-    never converted. Memory is the text the parser reads ahead (32 blocks of 8 MiB) and one converted block.
+    A table holds the rows of one block that name their video, in file order. Texts, leakage columns and identifiers but
+    those of the video and its creator are never converted. Memory is the text the parser reads ahead (32 blocks of
+    8 MiB) and one converted block.
 
     Attributes:
         header: all column names of the file, read or not, without surrounding blanks.
         schema: of every table: captured_at (timestamp), whether it was unreadable, the publication's hour and weekday,
-            video_id (text), then the label columns and candidate features in the header's order, as float64 (null
-            missing, NaN unreadable) or dictionary of text.
+            the publication itself (timestamp), video_id and channel_id (text), then the label columns and candidate
+            features in the header's order, as float64 (null missing, NaN unreadable) or dictionary of text.
         rows_read: rows of the file so far.
         dropped: rows left out so far, by reason: ragged_row, missing_video_id, undecodable_video_id.
         examples: the first cell so far that cannot be read, cut to 40 characters, by column that was read.
@@ -113,7 +115,7 @@ class MetadataScan:
         self.dropped["undecodable_video_id"] += pc.sum(undecodable).as_py() or 0
         batch = batch.filter(pc.fill_null(pc.invert(undecodable), False))
 
-        columns = self._times(batch) | {"video_id": parse_text(batch["video_id"])}
+        columns = self._times(batch) | {"video_id": parse_text(batch["video_id"]), CREATOR: _creators(batch)}
         for name in self.schema.names[len(columns) :]:
             kind = KNOWN.get(name)
             if kind is Kind.CATEGORICAL:
@@ -137,7 +139,7 @@ class MetadataScan:
         for name, values in zip(PUBLISHED, (stamp.hour, stamp.day_of_week), strict=True):
             cells = pa.array(values.to_numpy(np.float64), mask=np.isnat(published_at))
             columns[name] = pc.if_else(pa.array(unreadable), float("nan"), cells)
-        return columns
+        return columns | {"published_at": pa.array(published_at, pa.timestamp("us"))}
 
     def _time(self, batch: pa.RecordBatch, name: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
         """Times of a column, and which of its cells hold something else; NaT where the column is absent."""
@@ -154,6 +156,14 @@ class MetadataScan:
             self.examples[name] = cells[position].as_py().decode(errors="backslashreplace")[:_EXAMPLE_CHARACTERS]
 
 
+def _creators(batch: pa.RecordBatch) -> pa.Array:
+    """Whose video each row is; null where nothing that can be read says it."""
+    if CREATOR not in batch.schema.names:
+        return pa.nulls(batch.num_rows, pa.string())
+    texts = parse_text(batch[CREATOR])
+    return pc.if_else(pc.equal(texts, UNDECODABLE), None, texts)
+
+
 def _check_header(header: tuple[str, ...], where: str) -> None:
     for name in header:
         if not name.isprintable():  # surrogates of undecodable bytes included
@@ -168,7 +178,7 @@ def _check_header(header: tuple[str, ...], where: str) -> None:
 
 
 def _is_read(name: str, extra_features: Collection[str]) -> bool:
-    if name in REQUIRED or name in ("captured_at", "published_at"):
+    if name in REQUIRED or name in ("captured_at", "published_at", CREATOR):
         return True
     return name not in PUBLISHED and may_be_feature(name, extra_features)
 
@@ -178,11 +188,11 @@ def _schema(wanted: list[str]) -> pa.Schema:
         "captured_at": pa.timestamp("us"),
         UNREADABLE_TIME: pa.bool_(),
         **dict.fromkeys(PUBLISHED, pa.float64()),
+        "published_at": pa.timestamp("us"),
         "video_id": pa.string(),
+        CREATOR: pa.string(),
     }
     rest = {
-        name: CATEGORY if KNOWN.get(name) is Kind.CATEGORICAL else pa.float64()
-        for name in wanted
-        if name not in first and KNOWN.get(name) is not Kind.TIMESTAMP
+        name: CATEGORY if KNOWN.get(name) is Kind.CATEGORICAL else pa.float64() for name in wanted if name not in first
     }
     return pa.schema(first | rest)

@@ -2,6 +2,7 @@
 
 import hashlib
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ def split_rows(frame: pd.DataFrame, params: RunParams, horizon: Horizon, where: 
     """Split the labelled videos of a horizon as the run's parameters say.
 
     Args:
-        frame: n rows with video_id (text, each once) and captured_at (text, or missing).
+        frame: n rows with video_id (text, each once), captured_at (text, or missing) and creator (text).
         params: split_strategy, the three ratios, seed and embargo_days.
         horizon: days; the embargo unless embargo_days says another.
         where: what is split, for messages.
@@ -54,6 +55,9 @@ def split_rows(frame: pd.DataFrame, params: RunParams, horizon: Horizon, where: 
     video_ids = frame["video_id"].to_numpy(dtype=object)
     if params.split_strategy is SplitStrategy.RANDOM:
         return split_at_random(video_ids, ratios, params.seed, where)
+    if params.split_strategy is SplitStrategy.CREATOR:
+        creators = frame["creator"].to_numpy(dtype=object)
+        return split_by_creator(creators, video_ids, ratios, params.seed, where)
     embargo_days = int(horizon) if params.embargo_days is None else params.embargo_days
     return split_chronologically(frame["captured_at"].to_numpy(dtype=object), video_ids, ratios, where, embargo_days)
 
@@ -76,12 +80,56 @@ def split_at_random(video_ids: NDArray[np.object_], ratios: Ratios, seed: int, w
         ConfigError: the ratios are not positive or do not sum to 1.
         DataError: fewer than 12 rows.
     """
-    hashes = np.array(
-        [int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()) for name in video_ids],
+    by_id = np.argsort(video_ids, kind="stable")
+    return _parts_in_order(by_id[np.argsort(_hashes(video_ids[by_id], seed), kind="stable")], ratios, where)
+
+
+def creators_of(channel_ids: "pd.Series[str]", video_ids: "pd.Series[str]") -> "pd.Series[str]":
+    """(n,) text: whose video each is; one whose channel nobody knows is the only one of its creator."""
+    return channel_ids.where(channel_ids.notna(), "video " + video_ids)
+
+
+def split_by_creator(
+    creators: NDArray[np.object_], video_ids: NDArray[np.object_], ratios: Ratios, seed: int, where: str
+) -> NDArray[np.object_]:
+    """Split by the order of a seeded hash of each creator, whose videos all go where the first of them goes.
+
+    Args:
+        creators: (n,) text; see `creators_of`.
+        video_ids: (n,) text, each once.
+        ratios: fractions of train, val and test; their sum is 1. A creator at a border goes to the earlier part.
+        seed: part of what is hashed.
+        where: what is split, for messages.
+
+    Returns:
+        (n,) object: ``train``, ``val`` or ``test``.
+
+    Raises:
+        ConfigError: the ratios are not positive or do not sum to 1.
+        DataError: fewer than 12 rows, or a part gets no creator because others have too many videos.
+    """
+    names, creator = np.unique(creators.astype(str), return_inverse=True)
+    order = np.lexsort((video_ids.astype(str), creator, _hashes(names, seed)[creator]))
+    parts = _parts_in_order(order, ratios, where)
+    ordered = creator[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    part_of = np.empty(len(names), dtype=object)
+    part_of[ordered[starts]] = parts[order[starts]]
+    found: NDArray[np.object_] = part_of[creator]
+    empty = [part.value for part in Part if part not in found]
+    if empty:
+        raise DataError(
+            f"expected creators in every part, got none in {', '.join(empty)}: {len(names)} creators of "
+            f"{len(creators)} videos, the largest of {np.bincount(creator).max()}, in {where}"
+        )
+    return found
+
+
+def _hashes(names: NDArray[Any], seed: int) -> NDArray[np.uint64]:
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()) for name in names],
         dtype=np.uint64,
     )
-    by_id = np.argsort(video_ids, kind="stable")
-    return _parts_in_order(by_id[np.argsort(hashes[by_id], kind="stable")], ratios, where)
 
 
 def split_chronologically(

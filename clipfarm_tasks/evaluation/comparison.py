@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from clipfarm_tasks.config import RankMetric
+from clipfarm_tasks.evaluation.certainty import Certainty
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.ranking import METRIC_COLUMNS, PARTS, PartMetrics, flatten, sort_key
 from clipfarm_tasks.families import Family, Horizon, Strategy
@@ -22,6 +23,10 @@ OK = "ok"
 MISSING = "missing"
 COMMON = "common_"  # in front of a metric: on the rows that all jobs of the horizon have
 COMMON_COLUMNS = tuple(f"{COMMON}{name}" for name in METRIC_COLUMNS)
+FLAT_COLUMNS = (
+    "common_test_spearman",
+    *(f"common_{name}_{end}" for name in ("test_rmse_log", "skill", "difference") for end in ("low", "high")),
+)
 COUNT_COLUMNS = tuple(f"n_{part}" for part in PARTS)
 COLUMNS = (
     "model_family",
@@ -33,7 +38,22 @@ COLUMNS = (
     "status",
     *COUNT_COLUMNS,
     *COMMON_COLUMNS,
+    "skill",
+    "difference_p",
+    "tied_with_best",
+    *FLAT_COLUMNS,
 )
+
+CERTAINTY = (
+    "spearman",
+    "intervals",
+    "skill",
+    "skill_interval",
+    "difference_to_best",
+    "difference_p",
+    "tied_with_best",
+)
+"""Fields of a row of the document; see `Certainty.document`."""
 
 Row = Mapping[str, Any]
 
@@ -49,7 +69,7 @@ class JobResult:
         metrics_key: S3 key of the job's metrics_summary.json, where it is or would be.
         metrics: see `metrics_of`; None when the job has no finished snapshot; likewise the following.
         rows: how many rows it was judged on, by part (val, test).
-        common: its metrics on the rows that all jobs of the horizon have.
+        common: its metrics on the rows that all jobs of the horizon have, and how sure they are.
     """
 
     strategy: Strategy
@@ -58,7 +78,7 @@ class JobResult:
     metrics_key: str
     metrics: PartMetrics | None
     rows: Mapping[str, int] | None = None
-    common: PartMetrics | None = None
+    common: Certainty | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +102,7 @@ def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[
             "metrics_key": job.metrics_key,
             "status": MISSING if job.metrics is None else OK,
             **{f"n_{part}": None if job.rows is None else job.rows[part] for part in PARTS},
-            **{f"{COMMON}{name}": value for name, value in json_safe(flatten(job.common)).items()},
+            **judged(job.common),
         }
         for job in jobs
     ]
@@ -94,11 +114,36 @@ def _order(row: Row, metric: RankMetric) -> tuple[Any, ...]:
     return (row["status"] != OK, *value, row["fusion_strategy"], row["model"])
 
 
+def judged(found: Certainty | None) -> dict[str, Any]:
+    """The fields of a row that tell a model's metrics on the common rows and how sure they are, JSON-safe."""
+    metrics = None if found is None else found.metrics
+    fields = {f"{COMMON}{name}": value for name, value in json_safe(flatten(metrics)).items()}
+    return fields | (dict.fromkeys(CERTAINTY) if found is None else found.document())
+
+
 def comparison_table(rows: Sequence[Row]) -> pd.DataFrame:
     """metrics_comparison.csv: the rows with columns `COLUMNS`; a null metric is NaN (an empty cell in CSV)."""
-    return pd.DataFrame([dict(row) for row in rows], columns=list(COLUMNS)).astype(
-        dict.fromkeys((*METRIC_COLUMNS, *COMMON_COLUMNS), "float64") | dict.fromkeys(COUNT_COLUMNS, "Int64")
+    return pd.DataFrame([{**row, **_flat(row)} for row in rows], columns=list(COLUMNS)).astype(
+        dict.fromkeys((*METRIC_COLUMNS, *COMMON_COLUMNS, *FLAT_COLUMNS), "float64")
+        | dict.fromkeys(COUNT_COLUMNS, "Int64")
     )
+
+
+def _flat(row: Row) -> dict[str, float | None]:
+    """`FLAT_COLUMNS` of a row: those fields of the test part that a reader of the table wants."""
+    pairs = {
+        "test_rmse_log": ((row["intervals"] or {}).get("test") or {}).get("rmse_log"),
+        "skill": row["skill_interval"],
+        "difference": row["difference_to_best"],
+    }
+    return {
+        "common_test_spearman": (row["spearman"] or {}).get("test"),
+        **{
+            f"common_{name}_{end}": None if pair is None else pair[at]
+            for name, pair in pairs.items()
+            for at, end in enumerate(("low", "high"))
+        },
+    }
 
 
 def best_by(rows: Sequence[Row], metric: RankMetric) -> dict[str, Any]:
@@ -146,6 +191,7 @@ def comparison_document(
     snapshot_prefix: str,
     jobs: Sequence[JobResult],
     common_rows: Mapping[Horizon, Mapping[str, int]],
+    baselines: Mapping[Horizon, Mapping[str, Certainty]],
     tables: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """metrics_comparison.json, JSON-safe.
@@ -155,6 +201,7 @@ def comparison_document(
         snapshot_prefix: S3 key of the folder that holds the run's snapshots.
         jobs: every requested job.
         common_rows: rows that all finished jobs of a horizon have, by part (val, test).
+        baselines: by horizon and name, how the baselines do on these rows.
         tables: version and id of each vector table the run has settled, by its name.
 
     Returns:
@@ -172,6 +219,10 @@ def comparison_document(
         "missing_jobs_count": len(missing),
         "missing_jobs": missing,
         "common_rows": {str(int(horizon)): dict(counts) for horizon, counts in common_rows.items()},
+        "baselines": {
+            str(int(horizon)): [{"model": name, **judged(found)} for name, found in by_name.items()]
+            for horizon, by_name in baselines.items()
+        },
         "tables": {name: dict(tables[name]) for name in sorted(tables)},
         "best_by_rank_metric": best_by(rows, rank_metric),
         "best_by_mae_log": best_by(rows, RankMetric.MAE_LOG),

@@ -27,6 +27,7 @@ _FIRST = (
     "resolve_manifest",
     "reconstruct_fused",
     "reconstruct_modalities",
+    "baselines",
 )
 _LAST = ("leaderboard", "gate")
 _NAMED = {"running": "yellow", "failed": "red", "up_for_retry": "magenta"}

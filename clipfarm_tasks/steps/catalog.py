@@ -35,6 +35,7 @@ STEPS: dict[str, Takes] = {
     "resolve_manifest": Takes(strategy=True),
     "reconstruct_fused": Takes(strategy=True),
     "reconstruct_modalities": Takes(),
+    "baselines": Takes(horizon=True),
     "build_split": Takes(strategy=True, horizon=True),
     "train": Takes(strategy=True, horizon=True, family=True),
     "publish_snapshot": Takes(strategy=True, horizon=True),

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.contracts import LeaderboardRecord, VectorsRecord
+from clipfarm_tasks.contracts import BaselinesRecord, LeaderboardRecord, VectorsRecord, VideoSplitRecord
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.common_rows import on_common_rows
+from clipfarm_tasks.evaluation.certainty import Certainty, certainties
+from clipfarm_tasks.evaluation.common_rows import common_rows
 from clipfarm_tasks.evaluation.comparison import (
     JobResult,
     best_by_mae_log_document,
@@ -22,7 +23,7 @@ from clipfarm_tasks.evaluation.comparison import (
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.predictions import prediction_columns
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import NAIVE, Baseline, Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of
 from clipfarm_tasks.storage.success_marker import read_marker
@@ -37,11 +38,12 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
     """Write comparison/ from the finished snapshots. It is derived from them and rewritten as more of them finish."""
     jobs: list[JobResult] = []
     counts: dict[Horizon, Mapping[str, int]] = {}
+    baselines: dict[Horizon, Mapping[str, Certainty]] = {}
     for horizon in context.params.horizons:
-        of_horizon, counts[horizon] = _horizon(context, horizon)
+        of_horizon, counts[horizon], baselines[horizon] = _horizon(context, horizon)
         jobs += of_horizon
     folder, snapshots = keys.comparison(context.run_id), keys.snapshots_prefix(context.run_id)
-    body = json_bytes(comparison_document(context.config, snapshots, jobs, counts, _tables(context)))
+    body = json_bytes(comparison_document(context.config, snapshots, jobs, counts, baselines, _tables(context)))
     table = comparison_table(comparison_rows(jobs, context.params.rank_metric))
     context.store.put(f"{folder}{COMPARISON_CSV}", table.to_csv(index=False).encode())
     best = best_by_mae_log_document(context.config, snapshots, jobs)
@@ -53,8 +55,10 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
     )
 
 
-def _horizon(context: StepContext, horizon: Horizon) -> tuple[list[JobResult], Mapping[str, int]]:
-    """What became of the jobs of a horizon, and how many rows all finished ones were judged on, by part."""
+def _horizon(
+    context: StepContext, horizon: Horizon
+) -> tuple[list[JobResult], Mapping[str, int], Mapping[str, Certainty]]:
+    """What became of the jobs of a horizon; how many rows all finished ones were judged on, by part; the baselines."""
     read = {
         (strategy, family): _read(context, strategy, horizon, family)
         for strategy in context.params.strategies
@@ -63,17 +67,38 @@ def _horizon(context: StepContext, horizon: Horizon) -> tuple[list[JobResult], M
     jobs = {pair: result for pair, (result, _) in read.items()}
     predictions = {jobs[pair].name: frames for pair, (_, frames) in read.items() if frames is not None}
     columns = {result.name: prediction_columns(result.family)[0] for result in jobs.values()}
-    common = on_common_rows(predictions, columns)
-    return [
+    creators, guesses = _creators(context, horizon), _baselines(context, horizon)
+    rows = common_rows(predictions, columns, creators, guesses)
+    naive = [name for name in NAIVE if name in guesses.columns]
+    found = certainties(rows, list(predictions), naive, context.params.rank_metric, context.params.seed)
+    results = [
         dataclasses.replace(
             job,
             rows={part: len(frame) for part, frame in predictions[job.name].items()},
-            common=common.metrics[job.name],
+            common=found[job.name],
         )
         if job.name in predictions
         else job
         for job in jobs.values()
-    ], common.counts
+    ]
+    counts = {part: len(judged.target_log) for part, judged in rows.items()}
+    return results, counts, {name: found[name] for name in guesses.columns if name in found}
+
+
+def _creators(context: StepContext, horizon: Horizon) -> "pd.Series[str]":
+    """Whose video each is, by video_id; nothing before the videos were split."""
+    record = context.standing(VideoSplitRecord, keys.task_id("split_videos", horizon=horizon))
+    if record is None:
+        return pd.Series([], dtype=object)
+    return context.frame(record.key, record.sha256, ["video_id", "creator"]).set_index("video_id")["creator"]
+
+
+def _baselines(context: StepContext, horizon: Horizon) -> pd.DataFrame:
+    """Predictions by video_id, a column for each baseline; none where their task did not end well."""
+    record = context.standing(BaselinesRecord, keys.task_id("baselines", horizon=horizon))
+    if record is None:
+        return pd.DataFrame()
+    return context.frame(record.key, record.sha256).set_index("video_id")[[name.value for name in Baseline]]
 
 
 def _read(

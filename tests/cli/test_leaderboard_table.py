@@ -34,8 +34,23 @@ def rendered(rank_metric="val_rmse_log"):
 def test_every_job_is_a_whole_line_in_the_order_of_the_file():
     lines = [line.split() for line in rendered("val_mae_raw").splitlines() if "concat" in line]
     assert [(line[0], line[1]) for line in lines] == [("7", "gbdt"), ("7", "gated_fusion_mlp"), ("30", "ridge")]
-    assert lines[0][3:] == ["12,346", "0.500", "0.500", "0.500", "0.500"]
+    assert lines[0][3:] == ["12,346", "0.500", "0.500", "-", "-"]
     assert lines[2][3:] == ["-"] * 5
+
+
+def test_ties_intervals_skill_and_baselines_are_shown():
+    sure = {"intervals": {"test": {"rmse_log": [1.804, 2.046]}}, "skill": 0.314, "tied_with_best": True}
+    rows = [row("gbdt", 7, 1.9, **sure), row("gated_fusion_mlp", 7, 2.5, **sure | {"tied_with_best": False})]
+    mean = {"model": "ridge_log_counts", **row("", 7, 2.8), **sure, "skill": -0.03}
+    output = io.StringIO()
+    counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 2, "missing_jobs_count": 0}
+    Console(file=output, width=80).print(leaderboard_table({"rows": rows, "baselines": {"7": [mean]}} | counts))
+    lines = [line.split() for line in output.getvalue().splitlines() if line.strip().startswith("7 ")]
+    assert lines == [
+        ["7", "gbdt", "=", "concat", "1.900", "1.900", "1.900", "1.80-2.05", "31%"],
+        ["7", "gated_fusion_mlp", "concat", "2.500", "2.500", "2.500", "1.80-2.05", "31%"],
+        ["7", "ridge_log_counts", "2.800", "2.800", "2.800", "1.80-2.05", "-3%"],
+    ]
 
 
 def test_the_title_counts_finished_and_missing_jobs():
@@ -57,5 +72,5 @@ def test_a_run_of_an_earlier_release_is_shown_by_the_metrics_it_has():
 
 
 def test_the_metric_that_ranks_is_the_first_one():
-    parts, names = next(pair for pair in pairwise(rendered("test_mae_raw").splitlines()) if "strategy" in pair[1])
-    assert (parts.split()[0], names.split()[3]) == ("test", "mae_raw")
+    parts, names = next(pair for pair in pairwise(rendered("val_mae_raw").splitlines()) if "strategy" in pair[1])
+    assert (parts.split()[0], names.split()[3]) == ("val", "mae_raw")

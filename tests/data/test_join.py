@@ -13,7 +13,7 @@ WHERE = "concat_7d"
 def labels(ids, dtype=object):
     frame = pd.DataFrame({"video_id": pd.Series(ids, dtype=dtype), "split": pd.Series(["val"] * len(ids), dtype=dtype)})
     raw = np.arange(len(ids), dtype=float)
-    return frame.assign(target_raw=raw, target_log=np.log1p(raw))
+    return frame.assign(target_raw=raw, target_log=np.log1p(raw), creator=[f"creator of {name}" for name in ids])
 
 
 def modalities(ids, present=None, dtype=object):
@@ -30,7 +30,10 @@ def test_inner_join_sorted_by_video_with_every_loss_counted(dtype):
         modalities(["c", "a", "e", "x"], [0, 1, 1, 1], dtype),
         WHERE,
     )
-    assert joined.frame.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw"]
+    assert joined.frame.columns.tolist() == [
+        *("video_id", "split", "text_present", "target_log", "target_raw", "creator"),
+    ]
+    assert joined.frame["creator"].tolist() == ["creator of a", "creator of c"]
     assert joined.frame["video_id"].tolist() == ["a", "c"]
     assert joined.frame["text_present"].tolist() == [1, 0]
     assert joined.frame["target_raw"].tolist() == [2.0, 1.0]

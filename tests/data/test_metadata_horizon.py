@@ -21,7 +21,11 @@ def test_frame_holds_nothing_but_id_time_target_and_features():
     rows = [[*row(v), "9", "1.5", "7.5", "c1", "http://x", "2026-02-01T23:30:00-05:00", "Yes"] for v in ("a", "b")]
     found = select(to_csv(rows, header))
     numeric = ["duration_seconds", "is_short", "published_hour", "published_weekday"]
-    assert found.frame.columns.tolist() == ["video_id", "captured_at", "target_raw", "target_log", *numeric, "query"]
+    times = ["captured_at", "published_at"]
+    expected = ["video_id", "channel_id", *times, "target_raw", "target_log", *numeric, "query"]
+    assert found.frame.columns.tolist() == expected
+    assert found.frame["channel_id"].tolist() == ["c1", "c1"]
+    assert found.frame["published_at"].tolist() == ["2026-02-02T04:30:00.000000Z"] * 2
     assert found.spec.numeric_cols == tuple(numeric)
     assert found.spec.excluded_high_card == ("channel_id",)
     assert {"view_count", "views_per_hour", "age_days"} < set(found.spec.excluded_leakage)
@@ -364,6 +368,5 @@ def test_every_column_is_read_once_however_many_parts_there_are(monkeypatch):
     monkeypatch.setattr(HorizonFile, "column", lambda self, name: read.append(name) or column(self, name))
     assert len([*metadata_horizon.filtered_rows(file, rows)]) == 17
     # Both targets come from the label.
-    assert sorted(read) == sorted(
-        ["video_id", "captured_at", "horizon_view_count", "horizon_view_count", "duration_seconds", "query"]
-    )
+    named = ["video_id", "channel_id", "captured_at", "published_at", "duration_seconds", "query"]
+    assert sorted(read) == sorted([*named, "horizon_view_count", "horizon_view_count"])

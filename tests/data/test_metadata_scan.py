@@ -48,8 +48,15 @@ def test_dropped_texts_are_never_converted():
 
 def test_columns_other_than_the_required_three_may_be_missing():
     found = select(to_csv([["a", 7, 3], ["b", 7, 4]], ["video_id", "horizon_days", "horizon_view_count"]))
-    assert found.frame.columns.tolist() == ["video_id", "captured_at", "target_raw", "target_log"]
-    assert found.frame["captured_at"].tolist() == [None, None]
+    unknown = ["channel_id", "captured_at", "published_at"]
+    assert found.frame.columns.tolist() == ["video_id", *unknown, "target_raw", "target_log"]
+    assert found.frame[unknown].isna().all(axis=None)
+
+
+def test_a_creator_that_cannot_be_read_is_unknown():
+    header = ["video_id", "horizon_days", "horizon_view_count", "channel_id"]
+    body = to_csv([["a", 7, 3, "c1"], ["b", 7, 4, " "], ["c", 7, 5, "?"]], header).replace(b"?", b"\xff")
+    assert select(body).frame["channel_id"].fillna("").tolist() == ["c1", "", ""]
 
 
 # Bad input: counted, or refused with line or column.

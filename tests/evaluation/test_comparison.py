@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from clipfarm_tasks.config import RankMetric
+from clipfarm_tasks.evaluation.bootstrap import Difference, Interval
+from clipfarm_tasks.evaluation.certainty import Certainty
 from clipfarm_tasks.evaluation.comparison import (
     JobResult,
     best_by,
@@ -20,7 +22,9 @@ METRICS = ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
 COLUMNS = [
     "model_family", "fusion_strategy", "target_horizon_days", "model",
     *(f"{part}_{metric}" for part in ("val", "test") for metric in METRICS), "metrics_key", "status", "n_val", "n_test",
-    *(f"common_{part}_{metric}" for part in ("val", "test") for metric in METRICS),
+    *(f"common_{part}_{metric}" for part in ("val", "test") for metric in METRICS), "skill", "difference_p",
+    "tied_with_best", "common_test_spearman", "common_test_rmse_log_low", "common_test_rmse_log_high",
+    "common_skill_low", "common_skill_high", "common_difference_low", "common_difference_high",
 ]  # fmt: skip
 COUNTS = {Horizon.D7: {"val": 30, "test": 20}}
 TABLES = {"modalities": {"version": 3, "id": "m"}}
@@ -37,7 +41,20 @@ def job(strategy: str, days: int, family: str, value: float | None, **val: float
         if metrics is None
         else {part: dict.fromkeys(METRICS, -values["rmse_log"]) for part, values in metrics.items()}
     )
-    return JobResult(Strategy(strategy), Horizon(days), Family(family), key, own, rows, metrics)
+    common = None if metrics is None else certainty(metrics)
+    return JobResult(Strategy(strategy), Horizon(days), Family(family), key, own, rows, common)
+
+
+def certainty(metrics):
+    within = Interval(1.0, 2.0)
+    return Certainty(
+        metrics={part: {**values, "spearman": 0.5} for part, values in metrics.items()},
+        intervals={part: dict.fromkeys(values, within) for part, values in metrics.items()},
+        skill=(0.25, Interval(0.2, 0.3)),
+        difference=Difference(Interval(-0.1, 0.4), 0.6),
+        p=0.6,
+        is_tied=True,
+    )
 
 
 @pytest.fixture
@@ -78,8 +95,9 @@ def test_a_missing_job_is_listed_with_null_metrics_and_where_they_would_be(jobs)
     (row,) = (
         row for row in comparison_rows(jobs, RankMetric.RMSE_LOG) if row["metrics_key"] == "sum_pool/7/ridge.json"
     )
-    assert list(row) == COLUMNS
-    assert {row[name] for name in COLUMNS if name.startswith(("val_", "test_", "common_", "n_"))} == {None}
+    told = {"model_family", "fusion_strategy", "target_horizon_days", "model", "metrics_key", "status"}
+    assert row["status"] == "missing"
+    assert {value for name, value in row.items() if name not in told} == {None}
 
 
 def test_table_has_the_contract_columns_and_empty_cells(jobs):
@@ -89,6 +107,12 @@ def test_table_has_the_contract_columns_and_empty_cells(jobs):
     assert len(back) == 8
     assert back.loc[back["status"] == "missing", "val_rmse_log"].isna().all()
     assert back["target_horizon_days"].tolist() == [7] * 4 + [30] * 4
+    first, last = back.iloc[0], back.iloc[-1]
+    told = {"common_test_rmse_log": (1.0, 2.0), "common_skill": (0.2, 0.3), "common_difference": (-0.1, 0.4)}
+    for name, ends in told.items():
+        assert (first[f"{name}_low"], first[f"{name}_high"]) == ends
+        assert last[[f"{name}_low", f"{name}_high"]].isna().all()
+    assert (first["skill"], first["common_test_spearman"], first["tied_with_best"]) == (0.25, 0.5, True)
 
 
 def test_table_of_only_missing_jobs(make_config):
@@ -131,7 +155,10 @@ def test_a_finished_job_with_an_undefined_metric_still_comes_before_a_missing_on
 
 
 def test_document_counts_and_fields(jobs, make_config):
-    document = comparison_document(make_config(models=["ridge", "gbdt"]), "snapshots/run_id=r1/", jobs, COUNTS, TABLES)
+    mean = certainty({part: dict.fromkeys(METRICS, 3.0) for part in ("val", "test")})
+    baselines = {Horizon.D7: {"train_mean": mean}, Horizon.D30: {}}
+    config = make_config(models=["ridge", "gbdt"])
+    document = comparison_document(config, "snapshots/run_id=r1/", jobs, COUNTS, baselines, TABLES)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert (document["generated_at"], document["run_id"]) == ("2026-03-05T00:00:00+00:00", "r1")
     assert document["snapshot_prefix"] == "snapshots/run_id=r1/"
@@ -142,11 +169,18 @@ def test_document_counts_and_fields(jobs, make_config):
     assert names([document["best_by_mae_log"]["7"]]) == [(7, "sum_pool", "gbdt")]
     assert len(document["rows"]) == 8
     assert document["common_rows"] == {"7": {"val": 30, "test": 20}}
+    assert document["baselines"]["30"] == []
+    (row,) = document["baselines"]["7"]
+    assert (row["model"], row["common_test_rmse_log"], row["intervals"]["test"]["rmse_log"]) == (
+        "train_mean",
+        3.0,
+        [1.0, 2.0],
+    )
     assert document["tables"] == {"modalities": {"version": 3, "id": "m"}}
 
 
 def test_best_document_agrees_with_the_comparison_whatever_the_rank_metric(jobs, make_config):
     config = make_config(rank_metric="val_r2_log")
     best = best_by_mae_log_document(config, "p/", jobs)
-    assert best["best_by_mae_log"] == comparison_document(config, "p/", jobs, COUNTS, TABLES)["best_by_mae_log"]
+    assert best["best_by_mae_log"] == comparison_document(config, "p/", jobs, COUNTS, {}, TABLES)["best_by_mae_log"]
     assert best["metric"] == "val_mae_log"

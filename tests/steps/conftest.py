@@ -171,6 +171,8 @@ class Run:
 
     def whole(self):
         self.jobs()
+        for horizon in self.record.horizons:
+            self.step("baselines", horizon=horizon)
         for pair in self.pairs():
             self.step("publish_snapshot", *pair)
         self.step("leaderboard")

@@ -6,17 +6,20 @@ import re
 import numpy as np
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import Baseline, Family, Horizon, Strategy
 
 METRICS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
 COLUMNS = [
     "model_family", "fusion_strategy", "target_horizon_days", "model",
     *(f"val_{name}" for name in METRICS), *(f"test_{name}" for name in METRICS), "metrics_key", "status",
     "n_val", "n_test", *(f"common_{part}_{name}" for part in ("val", "test") for name in METRICS),
+    "skill", "difference_p", "tied_with_best", "common_test_spearman", "common_test_rmse_log_low",
+    "common_test_rmse_log_high", "common_skill_low", "common_skill_high", "common_difference_low",
+    "common_difference_high",
 ]  # fmt: skip
 DOCUMENT = {
     "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
-    "missing_jobs", "common_rows", "tables", "best_by_rank_metric", "best_by_mae_log", "rows",
+    "missing_jobs", "common_rows", "baselines", "tables", "best_by_rank_metric", "best_by_mae_log", "rows",
 }  # fmt: skip
 
 
@@ -125,6 +128,34 @@ def test_metrics_that_are_not_those_of_the_snapshot_count_as_missing(upstream, r
     store.put(key, re.sub(rb'(_log": )(\d)', rb"\g<1>0", body))  # same size, better metrics
     assert run.step("leaderboard").missing == ("concat_7d.gbdt",)
     assert "expected the file its _SUCCESS names, got another, in" in caplog.text
+
+
+def test_how_sure_each_number_is_and_what_it_is_worth(finished):
+    document = json.loads(comparison(finished)["metrics_comparison.json"])
+    for row in document["rows"]:
+        low, high = row["intervals"]["test"]["rmse_log"]
+        assert low <= row["common_test_rmse_log"] <= high
+        naive = [
+            judged["common_test_rmse_log"]
+            for judged in document["baselines"][str(row["target_horizon_days"])]
+            if judged["model"] in {"train_mean", "creator_mean"}
+        ]
+        assert any(np.isclose(row["skill"], 1 - row["common_test_rmse_log"] / rmse) for rmse in naive)
+    for days in (7, 30):
+        best, *others = [row for row in document["rows"] if row["target_horizon_days"] == days]
+        assert (best["tied_with_best"], best["difference_to_best"]) == (True, None)
+        assert all(row["tied_with_best"] == (row["difference_p"] >= 0.05) for row in others)
+        assert [row["model"] for row in document["baselines"][str(days)]] == list(Baseline)
+
+
+def test_a_leaderboard_without_baselines_says_so(upstream, run):
+    upstream.upload()
+    run.resolve()
+    run.jobs()
+    run.step("leaderboard")
+    document = json.loads(comparison(run)["metrics_comparison.json"])
+    assert document["baselines"] == {"7": []}
+    assert (document["rows"][0]["status"], document["rows"][0]["skill"]) == ("ok", None)
 
 
 def test_nothing_finished_is_a_leaderboard_too(upstream, run):

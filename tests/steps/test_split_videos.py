@@ -18,7 +18,7 @@ def test_every_labelled_video_gets_a_part_whether_it_has_vectors_or_not(upstream
     record = split(upstream, run)
     frame = run.frame(record.key)
     assert record.key == keys.video_split(run.id, Horizon.D7)
-    assert sorted(frame.columns) == ["split", "target_log", "target_raw", "video_id"]
+    assert sorted(frame.columns) == ["creator", "split", "target_log", "target_raw", "video_id"]
     assert frame["video_id"].tolist() == upstream.ids
     assert frame["split"].value_counts().to_dict() == {"train": 16, "val": 3, "test": 5}
     assert (record.n_train, record.n_val, record.n_test, record.dropped) == (16, 3, 5, {})
@@ -29,6 +29,18 @@ def test_same_videos_same_bytes_whatever_their_order_and_other_seed_other_split(
     upstream.metadata = upstream.metadata.sample(frac=1, random_state=1)
     assert split(upstream, run, run_id="two", seed=5).sha256 == first.sha256
     assert split(upstream, run, run_id="three", seed=6).sha256 != first.sha256
+
+
+def test_a_channel_is_in_one_part_and_every_other_video_on_its_own(upstream, run):
+    upstream.metadata["channel_id"] = upstream.metadata["video_id"].map(
+        {name: f"channel{row // 2}" if row < 20 else None for row, name in enumerate(upstream.ids)}
+    )
+    frame = run.frame(split(upstream, run, split_strategy="creator").key)
+    assert frame["creator"].tolist() == [
+        *(f"channel{row // 2}" for row in range(20)),
+        *(f"video {name}" for name in upstream.ids[20:]),
+    ]
+    assert (frame.groupby("creator")["split"].nunique() == 1).all()
 
 
 def test_losses_of_time_and_of_vectors_add_up(upstream, run):

@@ -1,0 +1,173 @@
+"""What a reader would guess without this project: naive means, and two models that take twenty lines.
+
+They stand beside the families on the leaderboard, so that a metric says what it is worth.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from clipfarm_tasks.config import FeatureSet
+from clipfarm_tasks.families import Baseline
+from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, F64, known_numbers
+from clipfarm_tasks.models.log_counts import logged_columns
+
+_MOST_ROWS = 50_000
+_MOST_TREES = 500
+_MOST_CATEGORIES = 255  # what scikit-learn's trees can tell apart; rarer ones share the last
+
+
+@dataclass(frozen=True)
+class BaselineRows:
+    """N videos of one horizon, all parts together.
+
+    Attributes:
+        split: (N,) object: train, val or test.
+        target: (N,) float64 target_log.
+        creator: (N,) object text.
+        published_at: (N,) datetime64[us], NaT where unknown.
+        captured_at: (N,) datetime64[us], NaT where unknown: when the label became known.
+        metadata: N rows of the feature columns.
+        vectors: (N, D) float32: the modality vectors side by side; it is read in blocks of rows.
+    """
+
+    split: NDArray[np.object_]
+    target: F64
+    creator: NDArray[np.object_]
+    published_at: NDArray[np.datetime64]
+    captured_at: NDArray[np.datetime64]
+    metadata: pd.DataFrame
+    vectors: F32
+
+
+def baseline_predictions(
+    rows: BaselineRows, numeric_cols: tuple[str, ...], categorical_cols: tuple[str, ...], seed: int, threads: int
+) -> dict[Baseline, F64]:
+    """(N,) predictions of target_log by every baseline; all that is learnt comes from the train part.
+
+    Args:
+        rows: the videos.
+        numeric_cols: numeric columns of the metadata.
+        categorical_cols: categorical columns of the metadata.
+        seed: of the trees.
+        threads: CPU threads.
+    """
+    with threadpool_limits(threads):
+        return {
+            Baseline.TRAIN_MEAN: np.full(len(rows.target), rows.target[rows.split == "train"].mean()),
+            Baseline.CREATOR_MEAN: creator_means(rows),
+            Baseline.RIDGE_LOG_COUNTS: _ridge(rows, numeric_cols),
+            Baseline.PLAIN_TREES: _trees(rows, numeric_cols, categorical_cols, seed),
+        }
+
+
+def creator_means(rows: BaselineRows) -> F64:
+    """(N,) mean label of the creator's earlier train videos, shrunk towards the mean of all train videos.
+
+    Earlier are those whose label was known (captured) when the video was published; of a video without a readable
+    time of publication nothing is earlier. The mean of n labels counts n / (n + k), where k is the variance within
+    creators over that between them (the empirical Bayes estimator of a one-way model with random effects).
+    """
+    train = (rows.split == "train") & ~np.isnat(rows.captured_at)
+    overall = float(rows.target[rows.split == "train"].mean())
+    known = pd.DataFrame(
+        {
+            "creator": pd.Series(rows.creator[train], dtype="str"),
+            "time": rows.captured_at[train].astype("datetime64[us]"),
+            "label": rows.target[train] - overall,
+        }
+    ).sort_values("time", kind="stable")
+    groups = known.groupby("creator")["label"]
+    known["sum"], known["count"] = groups.cumsum(), groups.cumcount() + 1
+    # The last row of a time holds all labels of the creator that were known by then.
+    known = known.drop_duplicates(["creator", "time"], keep="last")
+    asked = pd.DataFrame(
+        {"creator": pd.Series(rows.creator, dtype="str"), "time": rows.published_at.astype("datetime64[us]")}
+    )
+    asked = asked[asked["time"].notna()].sort_values("time", kind="stable")
+    found = pd.merge_asof(asked, known[["creator", "time", "sum", "count"]], on="time", by="creator")
+    found.index = asked.index
+    sums, counts = (found[name].reindex(range(len(rows.target))).fillna(0.0).to_numpy() for name in ("sum", "count"))
+    means: F64 = overall + sums / (counts + _shrinkage(rows.target[train] - overall, rows.creator[train]))
+    return means
+
+
+def _shrinkage(labels: F64, creator: NDArray[np.object_]) -> float:
+    """Variance within creators over the variance between them, by the moments of a one-way analysis of variance."""
+    groups = pd.Series(labels).groupby(creator)
+    counts = groups.size().to_numpy(np.float64)
+    n, groups_n = float(counts.sum()), len(counts)
+    if not 1 < groups_n < n:
+        return 1.0  # nobody has two videos: as likely the one as the other
+    deviations = labels - groups.transform("mean").to_numpy()
+    within = float((deviations**2).sum() / (n - groups_n))
+    size = (n - (counts**2).sum() / n) / (groups_n - 1)
+    means = groups.mean().to_numpy()
+    between = float((counts * (means - labels.mean()) ** 2).sum() / (groups_n - 1) - within) / size
+    ratio: float = max(within, 1e-12) / max(between, 1e-3 * within, 1e-12)
+    return ratio
+
+
+def _ridge(rows: BaselineRows, numeric_cols: tuple[str, ...]) -> F64:
+    """RidgeCV on the numeric columns alone, counts as log1p."""
+    is_train = rows.split == "train"
+    if not numeric_cols:
+        return np.full(len(rows.target), rows.target[is_train].mean())
+    values = known_numbers(rows.metadata, numeric_cols)
+    logged = [*logged_columns(rows.metadata[is_train], numeric_cols, FeatureSet.V2_LOG_COUNTS)]
+    at = [numeric_cols.index(name) for name in logged]
+    values[:, at] = np.log1p(np.maximum(values[:, at], 0.0))
+    model = make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), RidgeCV(np.logspace(-2, 4, 13))
+    )
+    predicted: F64 = model.fit(values[is_train], rows.target[is_train]).predict(values)
+    return predicted
+
+
+def _trees(rows: BaselineRows, numeric_cols: tuple[str, ...], categorical_cols: tuple[str, ...], seed: int) -> F64:
+    """HistGradientBoosting at scikit-learn's own settings on metadata and raw vectors; val stops it."""
+    numbers = known_numbers(rows.metadata, numeric_cols)
+    is_train = rows.split == "train"
+    texts = rows.metadata[list(categorical_cols)].astype(object)
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=_MOST_CATEGORIES,
+    )
+    categories = np.empty((len(texts), 0))
+    if categorical_cols:
+        texts = texts.where(texts.notna(), np.nan)
+        categories = encoder.fit(texts[is_train]).transform(texts)
+    metadata = np.hstack([numbers, categories]).astype(np.float32)
+    usable = ~np.isnan(metadata[is_train]).all(axis=0)  # scikit-learn 1.9 cannot bin a column without any value
+    metadata, is_category = metadata[:, usable], (np.arange(len(usable)) >= numbers.shape[1])[usable]
+    rng = np.random.default_rng(seed)
+    (train, labels), (val, val_labels) = (
+        (np.hstack([metadata[chosen], rows.vectors[chosen]]), rows.target[chosen])
+        for chosen in (_some(np.flatnonzero(part), rng) for part in (is_train, rows.split == "val"))
+    )
+    model = HistGradientBoostingRegressor(
+        categorical_features=np.append(is_category, np.zeros(rows.vectors.shape[1], np.bool_)),
+        early_stopping=True,
+        max_iter=_MOST_TREES,
+        random_state=seed,
+    ).fit(train, labels, X_val=val, y_val=val_labels)
+    predicted = np.empty(len(rows.target))
+    for start in range(0, len(predicted), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        predicted[block] = model.predict(np.hstack([metadata[block], rows.vectors[block]]))
+    return predicted
+
+
+def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """At most so many rows that trees of raw vectors fit into memory, in their order."""
+    return rows if len(rows) <= _MOST_ROWS else np.sort(rng.choice(rows, _MOST_ROWS, replace=False))

@@ -1,0 +1,74 @@
+"""What naive guesses and plain models predict, on the rows of the horizon's split that every strategy could have."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.contracts import BaselinesRecord, MetadataRecord, VectorsRecord, VideoSplitRecord
+from clipfarm_tasks.data.captures import parse_times
+from clipfarm_tasks.data.split import MIN_ROWS, Part
+from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import Horizon, Modality
+from clipfarm_tasks.models.baselines import BaselineRows, baseline_predictions
+from clipfarm_tasks.models.inputs import F32
+from clipfarm_tasks.steps.context import StepContext, parquet_bytes
+from clipfarm_tasks.steps.training_rows import metadata_report
+from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
+from clipfarm_tasks.vectors.table import VectorTable
+
+_TIMES = ("published_at", "captured_at")
+
+
+def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
+    """Write the predictions of every baseline for val and test: video_id, split, creator, then one column for each.
+
+    Raises:
+        DataError: fewer than 12 videos of the split have modality vectors, or none in a part.
+    """
+    labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
+    videos = context.record(VideoSplitRecord, keys.task_id("split_videos", horizon=horizon))
+    modalities = context.record(VectorsRecord, keys.task_id("reconstruct_modalities"))
+    usable = context.frame(modalities.rows_key, modalities.sha256, ["video_id"])["video_id"]
+    rows = context.frame(videos.key, videos.sha256)
+    rows = rows[rows["video_id"].isin(usable)].reset_index(drop=True)
+    sizes = {part.value: int((rows["split"] == part).sum()) for part in Part}
+    if len(rows) < MIN_ROWS or not all(sizes.values()):
+        raise DataError(
+            f"expected at least {MIN_ROWS} labelled videos with modality vectors and some in every part, got {sizes}, "
+            f"horizon {int(horizon)} days, run {context.run_id}"
+        )
+    spec = metadata_report(context, labels).features
+    columns = [*spec.numeric_cols, *spec.categorical_cols]
+    metadata = context.frame(labels.key, labels.sha256, ["video_id", *_TIMES, *columns])
+    metadata = metadata.set_index("video_id").loc[rows["video_id"]].reset_index()
+    published_at, captured_at = (parse_times(pa.array(metadata[name], pa.string())) for name in _TIMES)
+    predicted = baseline_predictions(
+        BaselineRows(
+            split=rows["split"].to_numpy(dtype=object),
+            target=rows["target_log"].to_numpy(dtype=np.float64),
+            creator=rows["creator"].to_numpy(dtype=object),
+            published_at=published_at,
+            captured_at=captured_at,
+            metadata=metadata[columns],
+            vectors=_vectors(context, modalities, rows["video_id"].to_numpy(dtype=object)),
+        ),
+        spec.numeric_cols,
+        spec.categorical_cols,
+        context.params.seed,
+        context.settings.train_threads,
+    )
+    judged = rows[["video_id", "split", "creator"]].assign(**{str(name): values for name, values in predicted.items()})
+    judged = judged[judged["split"] != Part.TRAIN]
+    key = keys.baselines(context.run_id, horizon)
+    return BaselinesRecord(
+        horizon=horizon, key=key, sha256=context.put_bytes(key, parquet_bytes(judged)), rows=len(judged)
+    )
+
+
+def _vectors(context: StepContext, modalities: VectorsRecord, ids: NDArray[np.object_]) -> F32:
+    """(N, V + A + T) float32: the modality vectors side by side."""
+    table = VectorTable(context.store, modalities.key)
+    allocate = MemoryOrDisk(context.settings.train_memory_mib)
+    found = table.read(tuple(map(str, Modality)), ids, modalities.version, allocate, modalities.table_id or None)
+    return np.hstack([found[modality] for modality in Modality])

@@ -1,0 +1,105 @@
+"""Intervals by the cluster bootstrap, against the plain way: repeat the rows of each draw and compute every metric."""
+
+import numpy as np
+import pytest
+from scipy.stats import false_discovery_control, norm, spearmanr
+
+from clipfarm_tasks.evaluation import bootstrap
+from clipfarm_tasks.evaluation.bootstrap import (
+    Interval,
+    difference,
+    holm,
+    interval,
+    resampled_metrics,
+    spearman,
+)
+from clipfarm_tasks.evaluation.metrics import regression_metrics
+
+RNG = np.random.default_rng(3)
+CREATORS = np.array([f"creator{number}" for number in RNG.integers(0, 25, 60)])
+TRUTH = RNG.normal(8, 2, 60)
+PREDICTED = {"good": TRUTH + RNG.normal(0, 0.5, 60), "tied": np.round(TRUTH), "bad": RNG.normal(8, 2, 60)}
+
+
+@pytest.mark.parametrize("truth", [TRUTH, np.round(TRUTH)])
+def test_every_metric_is_that_of_the_rows_that_were_drawn(truth, monkeypatch):
+    monkeypatch.setattr(bootstrap, "_BLOCK", 60 * 7)  # several blocks, the last one smaller
+    found = resampled_metrics(truth, PREDICTED, CREATORS, seed=5, resamples=40)
+    names = np.unique(CREATORS)
+    draws = np.concatenate([*bootstrap._draws(len(names), len(truth), 5, 40)])
+    for draw, copies in enumerate(draws.astype(int)):
+        assert copies.sum() == len(names)
+        rows = np.repeat(np.arange(len(truth)), copies[np.searchsorted(names, CREATORS)])
+        for model, predicted in PREDICTED.items():
+            expected = regression_metrics(truth[rows], predicted[rows])
+            expected["spearman"] = spearmanr(truth[rows], predicted[rows]).statistic
+            actual = {metric: values[draw] for metric, values in found[model].items()}
+            assert actual == pytest.approx(expected, rel=2e-5)
+
+
+def test_the_order_of_rows_makes_no_difference():
+    order = RNG.permutation(60)
+    one = resampled_metrics(TRUTH, PREDICTED, CREATORS, seed=1, resamples=50)
+    other = resampled_metrics(
+        TRUTH[order], {name: values[order] for name, values in PREDICTED.items()}, CREATORS[order], 1, 50
+    )
+    for model, metrics in one.items():
+        for name, values in metrics.items():
+            np.testing.assert_allclose(values, other[model][name], rtol=1e-5)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    covered = 0
+    for repeat in range(200):
+        rng = np.random.default_rng(repeat)
+        creator = np.repeat(np.arange(60), 3)
+        truth = rng.normal(8, 2, 180)
+        error = np.repeat(rng.normal(0, 1, 60), 3)  # a creator's videos all miss by the same
+        samples = resampled_metrics(truth, {"model": truth + error}, creator, repeat, 400)["model"]["mae_log"]
+        within = interval(samples)
+        covered += within.low <= np.sqrt(2 / np.pi) <= within.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_differences_are_paired_and_have_a_sign():
+    samples = resampled_metrics(TRUTH, PREDICTED, CREATORS, seed=2)
+    better = difference(samples["good"]["rmse_log"], samples["bad"]["rmse_log"])
+    assert better.interval.high < 0
+    assert better.p == pytest.approx(2 / 2001)
+    # A constant shift of both makes no difference to what is paired, while each alone is unsure.
+    same = difference(samples["good"]["rmse_log"], samples["good"]["rmse_log"])
+    assert (same.interval, same.p) == (Interval(0.0, 0.0), 1.0)
+
+
+def test_the_p_value_of_a_normal_difference_is_the_usual_one():
+    samples = np.random.default_rng(0).normal(1.5, 1.0, 200_000)
+    assert difference(samples, np.zeros_like(samples)).p == pytest.approx(2 * norm.cdf(-1.5), rel=0.03)
+
+
+def test_holm_is_that_of_the_literature():
+    # The example of Holm's procedure with four hypotheses: 0.005, 0.01, 0.03 and 0.04.
+    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005})
+    assert found == pytest.approx({"d": 0.02, "a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({}) == {}
+    assert holm({"one": 0.7, "two": 0.9}) == {"one": 1.0, "two": 1.0}
+    step_up = false_discovery_control([0.01, 0.04, 0.03, 0.005])  # never stricter than Holm's
+    assert all(found[name] >= value for name, value in zip("abcd", step_up, strict=True))
+
+
+def test_what_a_draw_leaves_undefined_is_not_counted():
+    assert interval(np.array([np.nan, 1.0, 2.0, 3.0])) == Interval(pytest.approx(1.05), pytest.approx(2.95))
+    assert interval(np.array([np.nan, np.nan, 2.0, 3.0])) is None
+    assert difference(np.full(4, np.nan), np.ones(4)) is None
+    constant = resampled_metrics(np.full(6, 2.5), {"model": np.arange(6.0)}, list("aabbcc"), 0, 20)["model"]
+    assert np.isnan(constant["r2_log"]).all()
+    assert np.isnan(constant["spearman"]).all()
+    assert np.isfinite(constant["rmse_log"]).all()
+
+
+@pytest.mark.parametrize("predicted", [TRUTH, np.round(TRUTH), -TRUTH, RNG.normal(size=60)])
+def test_spearman_is_that_of_scipy(predicted):
+    assert spearman(np.round(TRUTH, 1), predicted) == pytest.approx(spearmanr(np.round(TRUTH, 1), predicted).statistic)
+
+
+def test_spearman_without_any_order_is_undefined():
+    assert np.isnan(spearman(TRUTH, np.zeros(60)))

@@ -1,0 +1,96 @@
+"""What the leaderboard says about how sure it is."""
+
+import json
+
+import numpy as np
+import pytest
+
+from clipfarm_tasks.config import RankMetric
+from clipfarm_tasks.evaluation.certainty import PartRows, certainties
+
+METRIC = RankMetric.RMSE_LOG
+
+
+def part(seed, noise, rows=400):
+    """Predictions of models that miss by so much, on rows of ``rows / 2`` creators."""
+    rng = np.random.default_rng(seed)
+    target = rng.normal(8, 2, rows)
+    creators = np.array([f"creator{number % (rows // 2)}" for number in range(rows)], dtype=object)
+    predicted = {name: target + rng.normal(0, spread, rows) for name, spread in noise.items()}
+    return PartRows(target, creators, predicted | {"mean": np.full(rows, 8.0)})
+
+
+def judge(noise, metric=METRIC, **changes):
+    parts = {"val": part(1, noise), "test": part(2, noise)} | changes
+    return certainties(parts, list(noise), ["mean"], metric, seed=0)
+
+
+def test_the_best_is_chosen_by_val_and_what_is_clearly_worse_is_no_tie():
+    found = judge({"best": 1.0, "worse": 1.5, "like": 1.01})
+    assert {name: judged.is_tied for name, judged in found.items()} == {
+        "best": True,
+        "worse": False,
+        "like": True,
+        "mean": False,
+    }
+    assert found["best"].difference is None
+    assert found["worse"].difference.interval.low > 0
+    assert found["worse"].p < 0.01
+    like = found["like"]
+    assert like.difference.interval.low < 0 < like.difference.interval.high
+    assert like.p > 0.05
+
+
+def test_what_the_test_part_says_does_not_choose_the_best():
+    other_way = part(2, {"one": 1.5, "two": 1.0})
+    found = judge({"one": 1.0, "two": 1.5}, test=other_way)
+    assert (found["one"].difference, found["one"].is_tied) == (None, True)
+    assert found["two"].difference.interval.high < 0  # better on the test part, and surely so: no tie either
+
+
+def test_r2_is_ranked_downward():
+    found = judge({"best": 1.0, "worse": 1.5}, RankMetric.R2_LOG)
+    assert found["best"].difference is None
+    assert found["worse"].difference.interval.high < 0
+
+
+def test_skill_is_what_is_saved_of_the_best_naive_error():
+    found = judge({"model": 1.0})
+    skill, within = found["model"].skill
+    own, naive = (found[name].metrics["test"]["rmse_log"] for name in ("model", "mean"))
+    assert skill == pytest.approx(1 - own / naive)
+    assert within.low < skill < within.high
+    assert found["mean"].skill[0] == 0
+
+
+def test_labels_that_nothing_explains_leave_a_skill_of_zero_within_its_interval():
+    rng = np.random.default_rng(5)
+    target = rng.normal(8, 2, 600)
+    names = np.array([str(number) for number in range(600)], dtype=object)
+    rows = PartRows(target, names, {"model": 8 + rng.normal(0, 0.02, 600), "mean": np.full(600, 8.0)})
+    skill, within = certainties({"val": rows, "test": rows}, ["model"], ["mean"], METRIC, 0)["model"].skill
+    assert within.low < 0 < within.high
+    assert abs(skill) < 0.01
+
+
+def test_a_part_without_rows_has_no_numbers():
+    none = PartRows(np.zeros(0), np.zeros(0, dtype=object), {"model": np.zeros(0), "mean": np.zeros(0)})
+    found = judge({"model": 1.0}, test=none)["model"]
+    assert set(found.metrics["test"].values()) == set(found.intervals["test"].values()) == {None}
+    assert found.skill is None
+    assert found.intervals["val"]["rmse_log"] is not None
+    empty = certainties({"val": none, "test": none}, ["model"], ["mean"], METRIC, 0)["model"]
+    assert empty.document()["skill"] is None
+
+
+def test_without_baselines_there_is_no_skill():
+    parts = {name: part(3, {"model": 1.0}) for name in ("val", "test")}
+    assert certainties(parts, ["model"], [], METRIC, 0)["model"].skill is None
+
+
+def test_the_document_is_json():
+    document = judge({"one": 1.0, "two": 1.2})["two"].document()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    low, high = document["intervals"]["test"]["rmse_log"]
+    assert low < high
+    assert document["difference_to_best"][0] < document["difference_to_best"][1]

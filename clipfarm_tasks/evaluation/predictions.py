@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.evaluation.conformal import IntervalModel
 from clipfarm_tasks.evaluation.metrics import raw_from_log, regression_metrics
 from clipfarm_tasks.evaluation.scope import in_family_order
 
@@ -53,7 +54,7 @@ def join_predictions(frames: Mapping[str, pd.DataFrame], where: str) -> pd.DataF
         where: which part of which snapshot, for messages.
 
     Returns:
-        `ROW_COLUMNS`, then each family's two prediction columns in canonical family order.
+        `ROW_COLUMNS`, then each family's `prediction_columns` in canonical family order.
 
     Raises:
         DataError: no frame, a family's columns are absent, or rows or true values differ between families.
@@ -92,8 +93,14 @@ def _aligned(frame: pd.DataFrame, reference: pd.DataFrame, where: str) -> pd.Dat
 
 
 def prediction_columns(family: str) -> list[str]:
-    """The two columns of a family: log space, then views."""
-    return [f"pred_{family}_log", f"pred_{family}_raw"]
+    """The columns of a family: log space, views, then the lower and upper end of the prediction interval in views."""
+    return [f"pred_{family}_{name}" for name in ("log", "raw", "low", "high")]
+
+
+def with_interval(frame: pd.DataFrame, family: str, model: IntervalModel) -> pd.DataFrame:
+    """A predictions frame with the ends of a family's prediction intervals."""
+    low, high = model.bounds(frame[f"pred_{family}_log"].to_numpy(np.float64))
+    return frame.assign(**{f"pred_{family}_low": low, f"pred_{family}_high": high})
 
 
 def family_metrics(

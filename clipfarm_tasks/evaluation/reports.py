@@ -8,15 +8,17 @@ import pandas as pd
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.config_used import config_used, merge_config_used
+from clipfarm_tasks.evaluation.conformal import fit_intervals
 from clipfarm_tasks.evaluation.data_summary import data_summary
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.leaderboard_csv import leaderboard_frame
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of, metrics_summary
-from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions
+from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions, with_interval
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.scope import Scope, in_family_order
 from clipfarm_tasks.evaluation.slices import slice_metrics
 from clipfarm_tasks.evaluation.training_data import TrainingData
+from clipfarm_tasks.evaluation.uncertainty import uncertainty
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Documents:
     Attributes:
         config_used: config_used.json.
         data_summary: data_summary.json.
-        metrics_summary: metrics_summary.json.
+        metrics_summary: metrics_summary.json, with the `uncertainty` of each family.
         slice_metrics: slice_metrics_text_present.json.
         leaderboard: leaderboard.csv.
         predictions: predictions/<part>.parquet, by part (val, test).
@@ -70,12 +72,17 @@ def job_documents(
     if absent:
         raise DataError(f"expected predictions of {PARTS}, got none of {absent}, in {scope.where}")
     family = str(scope.family)
-    parts = {part: predictions[part] for part in PARTS}
+    held = predictions["val"]
+    model = fit_intervals(held["y_true_log"].to_numpy(), held[f"pred_{family}_log"].to_numpy())
+    parts = {part: with_interval(predictions[part], family, model) for part in PARTS}
     metrics = family_metrics(parts, [family])
+    creator = data.rows.set_index("video_id")["creator"]
+    creators = {part: creator[frame["video_id"]] for part, frame in parts.items()}
+    sure = {family: uncertainty(parts, creators, family, model, scope.config.params.seed)}
     return Documents(
         config_used=config_used(scope, data, hyperparams, device, training_data_sha256, versions),
         data_summary=data_summary(scope, data),
-        metrics_summary=metrics_summary(scope, metrics),
+        metrics_summary={**metrics_summary(scope, metrics), "uncertainty": sure},
         slice_metrics=slice_metrics(parts, [family]),
         leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions=parts,
@@ -97,7 +104,10 @@ def pair_documents(scope: Scope, jobs: Mapping[str, Documents]) -> Documents:
     return Documents(
         config_used=merge_config_used(scope, {name: jobs[name].config_used for name in families}),
         data_summary=_same_data(jobs, families, scope.where),
-        metrics_summary=metrics_summary(scope, metrics),
+        metrics_summary={
+            **metrics_summary(scope, metrics),
+            "uncertainty": {name: jobs[name].metrics_summary["uncertainty"][name] for name in families},
+        },
         slice_metrics=json_safe({name: jobs[name].slice_metrics[name] for name in families}),
         leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions={

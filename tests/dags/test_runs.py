@@ -53,7 +53,7 @@ def test_everything_succeeds_without_a_logical_date(outcomes):
     outcome = outcomes["all"]
     assert outcome["states"].pop("delete_pods") == "skipped"  # nothing trains in pods here
     assert set(outcome["states"].values()) == {"success"}
-    assert len(outcome["states"]) == 51
+    assert len(outcome["states"]) == 53
     assert outcome["state"] == "success"
     assert outcome["seen"]["as_of"] == "2026-03-01T04:30:00+00:00"
     assert outcome["seen"]["source_run_id"] == outcome["run_id"]

@@ -58,6 +58,7 @@ def data() -> TrainingData:
             "text_present": (rng.random(n) < 0.7).astype(int),
             "target_log": np.log1p(raw),
             "target_raw": raw,
+            "creator": [f"c{i // 2}" for i in range(n)],
         }
     )
     features = pd.DataFrame(

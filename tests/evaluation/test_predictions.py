@@ -6,7 +6,14 @@ import pytest
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions, predictions_frame
+from clipfarm_tasks.evaluation.conformal import IntervalModel
+from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions, predictions_frame, with_interval
+
+INTERVALS = IntervalModel(centres=(0.0,), spreads=(1.0,), multiple=2.0, level=0.8)
+
+
+def finished(rows, family, values):
+    return with_interval(predictions_frame(rows, {family: np.array(values)}), family, INTERVALS)
 
 
 @pytest.fixture
@@ -48,8 +55,8 @@ def test_unusable_predictions_are_refused(rows, predicted, message):
 
 
 def test_join_aligns_by_video_whatever_the_row_order(rows):
-    ridge = predictions_frame(rows, {"ridge": np.array([1.0, 2.0, 3.0, 4.0])})
-    gbdt = predictions_frame(rows, {"gbdt": np.array([5.0, 6.0, 7.0, 8.0])}).iloc[[2, 0, 3, 1]]
+    ridge = finished(rows, "ridge", [1.0, 2.0, 3.0, 4.0])
+    gbdt = finished(rows, "gbdt", [5.0, 6.0, 7.0, 8.0]).iloc[[2, 0, 3, 1]]
     joined = join_predictions({"gbdt": gbdt, "ridge": ridge}, "val")
     assert [name for name in joined.columns if name.endswith("_log")] == [
         "y_true_log",
@@ -57,6 +64,8 @@ def test_join_aligns_by_video_whatever_the_row_order(rows):
         "pred_gbdt_log",
     ]
     by_id = joined.set_index("video_id")
+    np.testing.assert_allclose(by_id["pred_ridge_low"], [0, 0, math.e - 1, math.e**2 - 1], atol=1e-12)
+    np.testing.assert_allclose(np.log1p(by_id["pred_gbdt_high"]), [7, 8, 9, 10])
     assert by_id["pred_ridge_log"].to_dict() == {"a": 1, "b": 2, "c": 3, "d": 4}
     assert by_id["pred_gbdt_log"].to_dict() == {"a": 5, "b": 6, "c": 7, "d": 8}
 
@@ -88,8 +97,8 @@ def other_text(frame):
     ],
 )
 def test_join_refuses_jobs_that_saw_other_rows(rows, change, message):
-    ridge = predictions_frame(rows, {"ridge": np.zeros(4)})
-    gbdt = change(predictions_frame(rows, {"gbdt": np.zeros(4)}))
+    ridge = finished(rows, "ridge", np.zeros(4))
+    gbdt = change(finished(rows, "gbdt", np.zeros(4)))
     with pytest.raises(DataError, match=message):
         join_predictions({"ridge": ridge, "gbdt": gbdt}, "test")
 

@@ -25,6 +25,22 @@ def test_a_job_names_only_its_family(make_job):
         json.dumps(getattr(documents, name), allow_nan=False)
 
 
+def test_a_job_tells_how_sure_it_is_and_where_a_video_will_end(make_job):
+    documents = make_job(Family.RIDGE)
+    told = documents.metrics_summary["uncertainty"]["ridge"]
+    assert set(told) == {"spearman", "intervals", "prediction_interval", "calibration"}
+    for part in ("val", "test"):
+        low, high = told["intervals"][part]["rmse_log"]
+        assert low <= documents.metrics_summary["models"]["ridge"][part]["rmse_log"] <= high
+        frame = documents.predictions[part]
+        assert (frame["pred_ridge_low"] <= frame["pred_ridge_raw"]).all()
+        assert (frame["pred_ridge_raw"] <= frame["pred_ridge_high"]).all()
+        found = told["prediction_interval"][part]
+        inside = frame["y_true_raw"].between(frame["pred_ridge_low"] - 1e-6, frame["pred_ridge_high"] + 1e-6)
+        assert found["coverage"] == pytest.approx(inside.mean())
+        assert found["n"] == len(frame) == sum(found[f"text_present_{flag}"]["n"] for flag in (0, 1))
+
+
 def test_a_pair_equals_its_joined_predictions_judged_anew(make_job, pair):
     jobs = {str(family): make_job(family, noise) for family, noise in zip(Family, (3.0, 2.0, 0.5, 1.0), strict=True)}
     documents = pair_documents(pair, jobs)

@@ -175,3 +175,15 @@ def test_rewritten_as_more_jobs_finish(upstream, run):
     run.step("train", Strategy.CONCAT, Horizon.D7, Family.RIDGE)
     after = run.step("leaderboard")
     assert (before.rows, after.rows, after.missing) == (0, 1, ())
+
+
+def test_labels_that_nothing_explains_end_without_skill(upstream, store, run):
+    upstream = type(upstream)(store, videos=150)
+    views = np.random.default_rng(4).lognormal(8, 2, len(upstream.metadata))
+    upstream.metadata["horizon_view_count"] = np.round(views)
+    upstream.upload()
+    run.resolve(models=list(Family), max_epochs=40)
+    run.whole()
+    for row in json.loads(comparison(run)["metrics_comparison.json"])["rows"]:
+        low, high = row["skill_interval"]
+        assert low <= 0 <= high, row["model"]

@@ -114,7 +114,7 @@ def test_predictions_of_all_families_stand_side_by_side(finished):
         whole = finished.frame(f"{keys.pair_snapshot(finished.id, *PAIR)}predictions/{part}.parquet")
         assert whole.columns.tolist()[:4] == ["video_id", "text_present", "y_true_log", "y_true_raw"]
         for family in Family:
-            columns = ["video_id", f"pred_{family}_log", f"pred_{family}_raw"]
+            columns = ["video_id", *(f"pred_{family}_{name}" for name in ("log", "raw", "low", "high"))]
             job = finished.frame(f"{keys.job_snapshot(finished.id, family, *PAIR)}predictions/{part}.parquet")
             pd.testing.assert_frame_equal(whole[columns], job[columns])
 

@@ -99,7 +99,7 @@ def test_documents_hold_every_field_readers_expect(finished, family):
     metrics = json.loads(files["metrics_summary.json"])
     assert set(metrics) == {
         "generated_at", "run_id", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
-        "target_transform", "rank_metric", "best_model", "models",
+        "target_transform", "rank_metric", "best_model", "models", "uncertainty",
     }  # fmt: skip
     assert metrics["best_model"] == family
     assert {part: set(values) for part, values in metrics["models"][family].items()} == {
@@ -121,11 +121,12 @@ def test_documents_hold_every_field_readers_expect(finished, family):
 def test_columns_of_the_tables_are_those_readers_expect(finished, family):
     prefix = keys.job_snapshot(finished.id, family, *PAIR)
     split = finished.frame(f"{prefix}split_manifest.parquet")
-    assert split.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw"]
+    assert split.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw", "creator"]
     for part in ("val", "test"):
         predictions = finished.frame(f"{prefix}predictions/{part}.parquet")
         assert predictions.columns.tolist() == [
             "video_id", "text_present", "y_true_log", "y_true_raw", f"pred_{family}_log", f"pred_{family}_raw",
+            f"pred_{family}_low", f"pred_{family}_high",
         ]  # fmt: skip
         assert predictions["video_id"].tolist() == split.loc[split["split"] == part, "video_id"].tolist()
         assert predictions["y_true_log"].tolist() == split.loc[split["split"] == part, "target_log"].tolist()

@@ -25,6 +25,7 @@ the nights wait behind it, until its time limit of 20 h.
 | `scan_metadata` failed | the CSV breaks the rule it names | when mended, start a new run |
 | `reconstruct_*` failed: quarantined | too many unusable vectors | read the quarantine list it names; tell upstream |
 | `build_split` failed: lost | too many labelled videos have no vectors | the message counts them by reason |
+| `baselines_*` failed | the leaderboard has no naive guesses to compare with | clear it with downstream |
 | only `gate` failed | some jobs have no snapshot; the others are kept | clear the tasks it names, with downstream |
 | `train_*` failed: pod ... | its pod ended without a snapshot; the sentence says how | nothing, if a retry follows |
 | `leaderboard` failed, the rest is fine | only the comparison is missing | clear `leaderboard` with downstream |

@@ -10,15 +10,16 @@ from rich.table import Table
 
 _WHOLE_FROM = 1000  # raw views need no decimals
 _JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
-_TIE = "="
+_STANDING = {"tie": " =", "better": " +"}
 
 
 def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     """One line for each job in the order of the file, the metric that ranks as the first number, dashes if missing.
 
     The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them. Beside the
-    test RMSE stands its 95 % interval; a job that cannot be told from the best of its horizon is marked as a tie, and
-    skill is what a model saves of the error of the best naive guess. The baselines end each horizon.
+    test RMSE stands its 95 % interval; a job that cannot be told from the best of its horizon, or is surely better on
+    the test part, is marked; skill is what a model saves of the error of the best naive guess. The baselines end each
+    horizon.
 
     Args:
         comparison: content of ``metrics_comparison.json``.
@@ -31,7 +32,8 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         title_justify="left",
         box=box.SIMPLE_HEAD,
         caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
-        f"{_TIE} cannot be told from the best; 95 %: of test rmse_log; skill: error saved against the best naive guess",
+        "= cannot be told from the first, + is surely better on the test part, no mark: surely worse, or nobody knows\n"
+        "95 %: of test rmse_log; skill: error saved against the best naive guess",
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
@@ -46,8 +48,8 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     table.add_column("skill", justify="right", no_wrap=True)
     for horizon, rows in groupby(comparison["rows"], key=itemgetter("target_horizon_days")):
         for row in rows:
-            tie = f" {_TIE}" if row.get("tied_with_best") else ""
-            table.add_row(str(horizon), f"{row['model_family']}{tie}", row["fusion_strategy"], *_cells(row, metrics))
+            mark = _STANDING.get(row.get("against_best") or "", "")
+            table.add_row(str(horizon), f"{row['model_family']}{mark}", row["fusion_strategy"], *_cells(row, metrics))
         for row in comparison.get("baselines", {}).get(str(horizon), ()):
             table.add_row(str(horizon), row["model"], "", *_cells(row, metrics), style="dim")
         table.add_section()

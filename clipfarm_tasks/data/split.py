@@ -57,7 +57,7 @@ def split_rows(frame: pd.DataFrame, params: RunParams, horizon: Horizon, where: 
         return split_at_random(video_ids, ratios, params.seed, where)
     if params.split_strategy is SplitStrategy.CREATOR:
         creators = frame["creator"].to_numpy(dtype=object)
-        return split_by_creator(creators, video_ids, ratios, params.seed, where)
+        return split_by_creator(creators, ratios, params.seed, where)
     embargo_days = int(horizon) if params.embargo_days is None else params.embargo_days
     return split_chronologically(frame["captured_at"].to_numpy(dtype=object), video_ids, ratios, where, embargo_days)
 
@@ -89,15 +89,13 @@ def creators_of(channel_ids: "pd.Series[str]", video_ids: "pd.Series[str]") -> "
     return channel_ids.where(channel_ids.notna(), "video " + video_ids)
 
 
-def split_by_creator(
-    creators: NDArray[np.object_], video_ids: NDArray[np.object_], ratios: Ratios, seed: int, where: str
-) -> NDArray[np.object_]:
-    """Split by the order of a seeded hash of each creator, whose videos all go where the first of them goes.
+def split_by_creator(creators: NDArray[np.object_], ratios: Ratios, seed: int, where: str) -> NDArray[np.object_]:
+    """Split by the order of a seeded hash of each creator, whose videos all go to one part.
 
     Args:
         creators: (n,) text; see `creators_of`.
-        video_ids: (n,) text, each once.
-        ratios: fractions of train, val and test; their sum is 1. A creator at a border goes to the earlier part.
+        ratios: fractions of train, val and test; their sum is 1. Each border is between the two creators where it
+            comes nearest to its fraction.
         seed: part of what is hashed.
         where: what is split, for messages.
 
@@ -106,22 +104,20 @@ def split_by_creator(
 
     Raises:
         ConfigError: the ratios are not positive or do not sum to 1.
-        DataError: fewer than 12 rows, or a part gets no creator because others have too many videos.
+        DataError: fewer than 12 rows, or fewer than three creators.
     """
-    names, creator = np.unique(creators.astype(str), return_inverse=True)
-    order = np.lexsort((video_ids.astype(str), creator, _hashes(names, seed)[creator]))
-    parts = _parts_in_order(order, ratios, where)
-    ordered = creator[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    part_of = np.empty(len(names), dtype=object)
-    part_of[ordered[starts]] = parts[order[starts]]
+    n_train, n_val = _sizes(len(creators), ratios, where)
+    names, creator, videos = np.unique(creators, return_inverse=True, return_counts=True)
+    if len(names) < len(Part):
+        raise DataError(f"expected at least {len(Part)} creators to split, got {len(names)}, in {where}")
+    order = np.argsort(_hashes(names, seed), kind="stable")
+    ends = np.cumsum(videos[order])
+    first = int(np.abs(ends[:-2] - n_train).argmin())
+    second = first + 1 + int(np.abs(ends[first + 1 : -1] - n_train - n_val).argmin())
+    part_of = np.full(len(names), str(Part.TEST), dtype=object)
+    part_of[order[: first + 1]] = str(Part.TRAIN)
+    part_of[order[first + 1 : second + 1]] = str(Part.VAL)
     found: NDArray[np.object_] = part_of[creator]
-    empty = [part.value for part in Part if part not in found]
-    if empty:
-        raise DataError(
-            f"expected creators in every part, got none in {', '.join(empty)}: {len(names)} creators of "
-            f"{len(creators)} videos, the largest of {np.bincount(creator).max()}, in {where}"
-        )
     return found
 
 

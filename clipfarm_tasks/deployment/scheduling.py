@@ -35,7 +35,8 @@ _HOURS = {"scan_metadata": 3, "reconstruct_fused": 3, "reconstruct_modalities": 
 # of them is left over at the end. The gated family sees the same rows and inputs under every strategy: it is trained
 # for the first strategy before all other jobs, and for the others last, when its result is there to be shared.
 _FEEDING = 10
-_UPKEEP = 0  # behind every task of a training run that waits for the same pool
+# The leaderboard alone waits for baselines; upkeep stands behind every task of a training run in the same pool.
+_BESIDE = {"baselines": 2, "maintain": 0}
 _FIRST_GATED = 5
 _WEIGHTS = {Family.CONCAT_MLP: 4, Family.GBDT: 3, Family.RIDGE: 2, Family.GATED_FUSION_MLP: 1}
 
@@ -56,7 +57,7 @@ def slot_of(step: str, strategy: Strategy | None = None, family: Family | None =
     """
     limit = timedelta(hours=_HOURS.get(step, 1))
     if family is None:
-        weight = _UPKEEP if step == "maintain" else _FEEDING
+        weight = _BESIDE.get(step, _FEEDING)
         pool = DEFAULT_POOL if step in _LIGHT else CPU_POOL
         return Slot(pool=pool, priority_weight=weight, execution_timeout=limit)
     first_gated = family is Family.GATED_FUSION_MLP and strategy is next(iter(Strategy))

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from clipfarm_tasks.evaluation.metrics import F64, raw_from_log
 
 RESAMPLES = 2_000
+LEAST_CREATORS = 20
 LEVEL = 0.95
 METRICS = ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw", "spearman")
 _BLOCK = 2**18  # weights at a time: resamples x rows
@@ -61,10 +63,11 @@ def resampled_metrics(
 
     Returns:
         By model and metric, (B,) float64: NaN where a draw leaves the metric undefined, as one whose labels are all
-        equal leaves r2 and Spearman.
+        equal leaves r2 and Spearman. All NaN with fewer than 20 creators: drawn anew, so few of them differ too little
+        from each other, and intervals would promise what they cannot hold.
     """
     target = np.asarray(target_log, np.float64)
-    _, cluster = np.unique(np.asarray(creators, dtype=str), return_inverse=True)
+    cluster, names = pd.factorize(np.asarray(creators, dtype=object), sort=True)
     order = np.argsort(target, kind="stable")
     target, cluster = target[order], cluster[order]
     models = {name: np.asarray(values, np.float64)[order] for name, values in predicted_log.items()}
@@ -73,7 +76,9 @@ def resampled_metrics(
     for predicted in models.values():
         error, error_raw = predicted - target, raw_from_log(predicted) - raw_from_log(target)
         columns += [error**2, np.abs(error), error_raw**2, np.abs(error_raw)]
-    sums = np.zeros((int(cluster.max(initial=-1)) + 1, len(columns)))
+    if len(names) < LEAST_CREATORS:
+        return {name: {metric: np.full(resamples, np.nan) for metric in METRICS} for name in models}
+    sums = np.zeros((len(names), len(columns)))
     np.add.at(sums, cluster, np.stack(columns, axis=1))
     target_ranks = _Ranks(target)
     ranks = {name: _Ranks(predicted) for name, predicted in models.items()}
@@ -94,7 +99,7 @@ def resampled_metrics(
 
 
 def interval(samples: F64, level: float = LEVEL) -> Interval | None:
-    """The percentile interval of (B,) resampled values; None where fewer than half of them are defined."""
+    """The percentile interval of (B,) resampled values; None unless more than half of them are defined."""
     defined = samples[np.isfinite(samples)]
     if 2 * defined.size <= samples.size:
         return None

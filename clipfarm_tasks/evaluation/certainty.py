@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,18 @@ from clipfarm_tasks.evaluation.bootstrap import (
     spearman,
 )
 from clipfarm_tasks.evaluation.metrics import F64, regression_metrics
-from clipfarm_tasks.evaluation.ranking import PARTS, sort_key
+from clipfarm_tasks.evaluation.ranking import HIGHER_IS_BETTER, PARTS, sort_key
 
 SIGNIFICANT = 0.05
+
+
+class Standing(StrEnum):
+    """How a model stands to the best of its horizon, which the val part has chosen, on the test part."""
+
+    BEST = "best"
+    TIE = "tie"
+    WORSE = "worse"
+    BETTER = "better"
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,10 @@ class Certainty:
         metrics: by part (val, test), the five metrics and Spearman; None where one is undefined.
         intervals: by part and metric, the 95 % interval; None where there is none.
         skill: 1 - RMSE / RMSE of the best naive baseline, in log space on the test part; with its interval.
-        difference: from the best model, of the metric that ranks, on the test part; None for the best itself.
-        p: of that difference, corrected for the number of models (Holm); None likewise.
-        is_tied: whether this model is the best, or cannot be told from it.
+        difference: from the best model, of the metric that ranks, on the test part; None for the best itself. Its
+            interval is that of this one difference; the standing is corrected for the number of models.
+        p: of that difference, corrected for the number of models (Holm); None likewise, and for a baseline.
+        standing: how it stands to the best model; None where the rows cannot tell.
     """
 
     metrics: Mapping[str, Mapping[str, float | None]]
@@ -56,7 +67,7 @@ class Certainty:
     skill: tuple[float, Interval | None] | None
     difference: Difference | None
     p: float | None
-    is_tied: bool
+    standing: Standing | None
 
     def document(self) -> dict[str, Any]:
         """JSON-safe: intervals as [low, high]."""
@@ -70,7 +81,7 @@ class Certainty:
             "skill_interval": None if self.skill is None else _pair(self.skill[1]),
             "difference_to_best": None if self.difference is None else _pair(self.difference.interval),
             "difference_p": self.p,
-            "tied_with_best": self.is_tied,
+            "against_best": None if self.standing is None else str(self.standing),
         }
 
 
@@ -100,13 +111,17 @@ def certainties(
     }
     metrics = {name: {part: _metrics(parts[part], name) for part in PARTS} for name in names}
     ranked = sorted(candidates, key=lambda name: (*sort_key(_of(metrics[name], metric), metric), name))
-    best = ranked[0] if ranked else None
+    best = ranked[0] if ranked and _of(metrics[ranked[0]], metric) is not None else None
     test, column = samples.get("test", {}), metric.split("_", 1)[1]
     differences = {
         name: difference(test[name][column], test[best][column]) for name in names if best and name != best and test
     }
     p = holm({name: found.p for name, found in differences.items() if found is not None and name in candidates})
-    measure = min(naive, key=lambda name: metrics[name]["val"]["rmse_log"] or np.inf, default=None)
+    measure = min(
+        set(naive) & set(names),
+        key=lambda name: sort_key(metrics[name]["val"]["rmse_log"], RankMetric.RMSE_LOG),
+        default=None,
+    )
     return {
         name: Certainty(
             metrics=metrics[name],
@@ -117,10 +132,20 @@ def certainties(
             skill=_skill(name, measure, metrics, test),
             difference=differences.get(name),
             p=p.get(name),
-            is_tied=name == best or p.get(name, 0.0) >= SIGNIFICANT,
+            standing=Standing.BEST if name == best else _standing(p.get(name), differences.get(name), metric),
         )
         for name in names
     }
+
+
+def _standing(p: float | None, found: Difference | None, metric: RankMetric) -> Standing | None:
+    if p is None or found is None:
+        return None
+    if p >= SIGNIFICANT:
+        return Standing.TIE
+    # The side of 0 that most draws are on is the side of the middle of the interval.
+    is_larger = found.interval.low + found.interval.high > 0
+    return Standing.BETTER if is_larger == (metric in HIGHER_IS_BETTER) else Standing.WORSE
 
 
 def _metrics(rows: PartRows, name: str) -> dict[str, float | None]:

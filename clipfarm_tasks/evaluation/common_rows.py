@@ -1,4 +1,4 @@
-"""The rows that all jobs of a horizon were judged on, so that strategies can be compared."""
+"""The rows that all jobs of a horizon, and its baselines, were judged on, so that strategies can be compared."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -17,7 +17,7 @@ def common_rows(
     creators: "pd.Series[str]",
     baselines: pd.DataFrame,
 ) -> dict[str, PartRows]:
-    """The videos that all jobs of one horizon have in a part, in the order of their ids.
+    """The videos that all jobs of one horizon and its baselines have in a part, in the order of their ids.
 
     Args:
         predictions: by name of the job, its predictions frames by part (see `predictions_frame`).

@@ -40,7 +40,7 @@ COLUMNS = (
     *COMMON_COLUMNS,
     "skill",
     "difference_p",
-    "tied_with_best",
+    "against_best",
     *FLAT_COLUMNS,
 )
 
@@ -51,9 +51,11 @@ CERTAINTY = (
     "skill_interval",
     "difference_to_best",
     "difference_p",
-    "tied_with_best",
+    "against_best",
 )
 """Fields of a row of the document; see `Certainty.document`."""
+
+_AGAINST_BEST = ("difference_to_best", "difference_p", "against_best")
 
 Row = Mapping[str, Any]
 
@@ -157,7 +159,7 @@ def best_by(rows: Sequence[Row], metric: RankMetric) -> dict[str, Any]:
     """
     horizons = sorted({row["target_horizon_days"] for row in rows})
     ranked = {days: _ranked(rows, days, metric) for days in horizons}
-    best: dict[str, Any] = {str(days): dict(ranked[days][0]) if ranked[days] else None for days in horizons}
+    best: dict[str, Any] = {str(days): _alone(ranked[days][0]) if ranked[days] else None for days in horizons}
     positions: dict[tuple[str, str], list[int]] = {}
     for days in horizons:
         for position, row in enumerate(ranked[days], start=1):
@@ -174,6 +176,11 @@ def best_by(rows: Sequence[Row], metric: RankMetric) -> dict[str, Any]:
         "horizons": horizons,
     }
     return {**best, "overall": overall}
+
+
+def _alone(row: Row) -> dict[str, Any]:
+    """A row without what compares it with the best by the rank metric, which may be another one than the best here."""
+    return {name: value for name, value in row.items() if name not in _AGAINST_BEST}
 
 
 def _ranked(rows: Sequence[Row], days: int, metric: RankMetric) -> list[Row]:
@@ -206,7 +213,8 @@ def comparison_document(
 
     Returns:
         ``rows_count`` counts all rows, missing ones included. ``missing_jobs`` are names, ``concat_7d.ridge``.
-        ``best_by_rank_metric`` and ``best_by_mae_log`` (by val_mae_log: the test part never selects) as `best_by`.
+        ``difference_metric`` is what the rows' ``difference_to_best`` is of. ``best_by_rank_metric`` and
+        ``best_by_mae_log`` (by val_mae_log: the test part never selects) as `best_by`.
     """
     rank_metric = config.params.rank_metric
     rows = comparison_rows(jobs, rank_metric)
@@ -215,6 +223,7 @@ def comparison_document(
         **_header(config, snapshot_prefix),
         "model_families": [str(family) for family in config.params.models],
         "rank_metric": str(rank_metric),
+        "difference_metric": str(rank_metric).replace("val_", "test_"),
         "rows_count": len(rows),
         "missing_jobs_count": len(missing),
         "missing_jobs": missing,

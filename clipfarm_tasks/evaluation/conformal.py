@@ -72,7 +72,7 @@ def fit_intervals(target_log: F64, predicted_log: F64, level: float = LEVEL) -> 
         level: share of later videos that shall end inside, 0 to 1.
     """
     residuals = np.abs(target_log - predicted_log)
-    order = np.lexsort((residuals, predicted_log))  # whatever the order of the rows
+    order = np.argsort(predicted_log, kind="stable")  # equal predictions in the order of rows, not of residuals
     predicted, residuals = predicted_log[order], residuals[order]
     fold = np.arange(len(residuals)) % _FOLDS  # neighbours in size are in different folds
     scores = np.full(len(residuals), np.nan)
@@ -99,7 +99,7 @@ def calibration(target_log: F64, predicted_log: F64, bins: int = 10) -> list[dic
     Returns:
         For each non-empty bin, from small to large: n, predicted_log, target_log.
     """
-    parts = np.array_split(np.lexsort((target_log, predicted_log)), bins)
+    parts = np.array_split(np.argsort(predicted_log, kind="stable"), bins)  # equal predictions in the order of rows
     return [
         {
             "n": len(rows),
@@ -117,11 +117,11 @@ def _spread(predicted: F64, residuals: F64) -> tuple[F64, F64]:
         return np.zeros(1), np.ones(1)
     overall = max(float(residuals.mean()), 1e-6)  # exact predictions have an interval too
     bins = max(1, min(_MOST_BINS, len(residuals) // _ROWS_PER_BIN))
-    centres = np.array([part.mean() for part in np.array_split(predicted, bins)])
-    spreads = np.array(
-        [(part.sum() + _PRIOR_ROWS * overall) / (len(part) + _PRIOR_ROWS) for part in np.array_split(residuals, bins)]
-    )
-    return centres, spreads
+    means = np.array([part.mean() for part in np.array_split(predicted, bins)])
+    centres, of = np.unique(means, return_inverse=True)  # bins of one and the same prediction are one bin
+    sums = np.bincount(of, [part.sum() for part in np.array_split(residuals, bins)])
+    sizes = np.bincount(of, [len(part) for part in np.array_split(residuals, bins)])
+    return centres, (sums + _PRIOR_ROWS * overall) / (sizes + _PRIOR_ROWS)
 
 
 def _multiple(scores: NDArray[np.float64], level: float) -> float:

@@ -17,14 +17,14 @@ Metrics = Mapping[str, float | None]
 PartMetrics = Mapping[str, Metrics]
 """``{"val": metrics, "test": metrics}`` of one family."""
 
-_HIGHER_IS_BETTER = frozenset({RankMetric.R2_LOG})
+HIGHER_IS_BETTER = frozenset({RankMetric.R2_LOG})
 
 
 def sort_key(value: float | None, rank_metric: RankMetric) -> tuple[bool, float]:
     """Key that sorts the best value first and an undefined one (None, NaN) last."""
     if value is None or math.isnan(value):
         return (True, 0.0)
-    return (False, -value if rank_metric in _HIGHER_IS_BETTER else value)
+    return (False, -value if rank_metric in HIGHER_IS_BETTER else value)
 
 
 def rank_value(metrics: PartMetrics, rank_metric: RankMetric) -> float | None:

@@ -14,7 +14,7 @@ class TrainingData:
     """What the families of a pair were trained on.
 
     Attributes:
-        rows: N rows of the split manifest: video_id, split, text_present, target_log, target_raw (views).
+        rows: N rows of the split manifest: video_id, split, text_present, target_log, target_raw (views), creator.
         features: the same N rows: numeric and categorical feature columns and no other.
         report: which columns became features, why the others did not, and what could not be read in them.
         dropped: rows lost, by stage (``metadata``, ``manifest``, ...) and reason.

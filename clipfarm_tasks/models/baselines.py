@@ -17,10 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.families import Baseline
+from clipfarm_tasks.models.column_transformer import metadata_frame
 from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, F64, known_numbers
 from clipfarm_tasks.models.log_counts import logged_columns
 
-_MOST_ROWS = 50_000
+_MOST_ROWS = 20_000  # of a part: scikit-learn holds them as float64, 0.4 GB with three vectors of 768
 _MOST_TREES = 500
 _MOST_CATEGORIES = 255  # what scikit-learn's trees can tell apart; rarer ones share the last
 
@@ -36,7 +37,7 @@ class BaselineRows:
         published_at: (N,) datetime64[us], NaT where unknown.
         captured_at: (N,) datetime64[us], NaT where unknown: when the label became known.
         metadata: N rows of the feature columns.
-        vectors: (N, D) float32: the modality vectors side by side; it is read in blocks of rows.
+        vectors: (N, D) float32 of each modality; they are read in blocks of rows.
     """
 
     split: NDArray[np.object_]
@@ -45,13 +46,15 @@ class BaselineRows:
     published_at: NDArray[np.datetime64]
     captured_at: NDArray[np.datetime64]
     metadata: pd.DataFrame
-    vectors: F32
+    vectors: tuple[F32, ...]
 
 
 def baseline_predictions(
     rows: BaselineRows, numeric_cols: tuple[str, ...], categorical_cols: tuple[str, ...], seed: int, threads: int
 ) -> dict[Baseline, F64]:
     """(N,) predictions of target_log by every baseline; all that is learnt comes from the train part.
+
+    Plain trees predict val and test alone (NaN for train): to read all vectors again would take long, and nobody asks.
 
     Args:
         rows: the videos.
@@ -106,7 +109,7 @@ def _shrinkage(labels: F64, creator: NDArray[np.object_]) -> float:
     counts = groups.size().to_numpy(np.float64)
     n, groups_n = float(counts.sum()), len(counts)
     if not 1 < groups_n < n:
-        return 1.0  # nobody has two videos: as likely the one as the other
+        return 1.0  # one creator, or nobody with two videos: nothing says how much creators differ
     deviations = labels - groups.transform("mean").to_numpy()
     within = float((deviations**2).sum() / (n - groups_n))
     size = (n - (counts**2).sum() / n) / (groups_n - 1)
@@ -133,38 +136,38 @@ def _ridge(rows: BaselineRows, numeric_cols: tuple[str, ...]) -> F64:
 
 
 def _trees(rows: BaselineRows, numeric_cols: tuple[str, ...], categorical_cols: tuple[str, ...], seed: int) -> F64:
-    """HistGradientBoosting at scikit-learn's own settings on metadata and raw vectors; val stops it."""
-    numbers = known_numbers(rows.metadata, numeric_cols)
+    """HistGradientBoosting on metadata and raw vectors, at scikit-learn's own settings but for val, which stops it."""
     is_train = rows.split == "train"
-    texts = rows.metadata[list(categorical_cols)].astype(object)
+    frame = metadata_frame(rows.metadata, numeric_cols, categorical_cols)
+    texts = frame[list(categorical_cols)]
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value",
         unknown_value=np.nan,
         encoded_missing_value=np.nan,
         max_categories=_MOST_CATEGORIES,
     )
-    categories = np.empty((len(texts), 0))
-    if categorical_cols:
-        texts = texts.where(texts.notna(), np.nan)
-        categories = encoder.fit(texts[is_train]).transform(texts)
-    metadata = np.hstack([numbers, categories]).astype(np.float32)
+    categories = encoder.fit(texts[is_train]).transform(texts) if categorical_cols else np.empty((len(texts), 0))
+    metadata = np.hstack([frame[list(numeric_cols)].to_numpy(), categories]).astype(np.float32)
     usable = ~np.isnan(metadata[is_train]).all(axis=0)  # scikit-learn 1.9 cannot bin a column without any value
-    metadata, is_category = metadata[:, usable], (np.arange(len(usable)) >= numbers.shape[1])[usable]
+    metadata, is_category = metadata[:, usable], (np.arange(len(usable)) >= len(numeric_cols))[usable]
+
+    def features(chosen: NDArray[np.int64]) -> F32:
+        return np.hstack([metadata[chosen], *(vectors[chosen] for vectors in rows.vectors)])
+
     rng = np.random.default_rng(seed)
-    (train, labels), (val, val_labels) = (
-        (np.hstack([metadata[chosen], rows.vectors[chosen]]), rows.target[chosen])
-        for chosen in (_some(np.flatnonzero(part), rng) for part in (is_train, rows.split == "val"))
-    )
+    train, val = (_some(np.flatnonzero(part), rng) for part in (is_train, rows.split == "val"))
+    width = sum(vectors.shape[1] for vectors in rows.vectors)
     model = HistGradientBoostingRegressor(
-        categorical_features=np.append(is_category, np.zeros(rows.vectors.shape[1], np.bool_)),
+        categorical_features=np.append(is_category, np.zeros(width, np.bool_)),
         early_stopping=True,
         max_iter=_MOST_TREES,
         random_state=seed,
-    ).fit(train, labels, X_val=val, y_val=val_labels)
-    predicted = np.empty(len(rows.target))
-    for start in range(0, len(predicted), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        predicted[block] = model.predict(np.hstack([metadata[block], rows.vectors[block]]))
+    ).fit(features(train), rows.target[train], X_val=features(val), y_val=rows.target[val])
+    predicted = np.full(len(rows.target), np.nan)
+    asked = np.flatnonzero(~is_train)
+    for start in range(0, len(asked), BLOCK_ROWS):
+        block = asked[start : start + BLOCK_ROWS]
+        predicted[block] = model.predict(features(block))
     return predicted
 
 

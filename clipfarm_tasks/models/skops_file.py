@@ -6,6 +6,7 @@ skops imports all of scikit-learn, whose estimators it knows by name: so only wh
 import sys
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile
@@ -23,6 +24,7 @@ TRUSTED = (
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 )
+_IMPORTING = Lock()
 
 
 def save(pipeline: Pipeline, path: Path) -> None:
@@ -59,16 +61,18 @@ def load(path: Path) -> Pipeline:
 def _skops() -> ModuleType:
     """``skops.io``, imported without torch where nobody needed it so far.
 
-    scikit-learn's adapter of torch arrays, one of the modules that skops walks over, would import it: two seconds.
+    scikit-learn's adapter of torch arrays, one of the modules that skops walks over, would import it: two seconds. A
+    process that loads models in several threads imports torch before.
     """
-    absent = "torch" not in sys.modules
-    if absent:
-        sys.modules["torch"] = None  # type: ignore[assignment]  # what makes its import an ImportError
-    try:
-        return import_module("skops.io")
-    finally:
+    with _IMPORTING:
+        absent = "torch" not in sys.modules and "skops.io" not in sys.modules
         if absent:
-            del sys.modules["torch"]
+            sys.modules["torch"] = None  # type: ignore[assignment]  # what makes its import an ImportError
+        try:
+            return import_module("skops.io")
+        finally:
+            if absent:
+                del sys.modules["torch"]
 
 
 def _check_trees(model: Any, path: Path) -> None:

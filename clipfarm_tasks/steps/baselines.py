@@ -13,7 +13,7 @@ from clipfarm_tasks.families import Horizon, Modality
 from clipfarm_tasks.models.baselines import BaselineRows, baseline_predictions
 from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.steps.context import StepContext, parquet_bytes
-from clipfarm_tasks.steps.training_rows import metadata_report
+from clipfarm_tasks.steps.training_rows import metadata_cells, metadata_report
 from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 from clipfarm_tasks.vectors.table import VectorTable
 
@@ -21,7 +21,7 @@ _TIMES = ("published_at", "captured_at")
 
 
 def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
-    """Write the predictions of every baseline for val and test: video_id, split, creator, then one column for each.
+    """Write the predictions of every baseline for val and test: video_id, then one column for each.
 
     Raises:
         DataError: fewer than 12 videos of the split have modality vectors, or none in a part.
@@ -40,9 +40,11 @@ def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
         )
     spec = metadata_report(context, labels).features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
-    metadata = context.frame(labels.key, labels.sha256, ["video_id", *_TIMES, *columns])
-    metadata = metadata.set_index("video_id").loc[rows["video_id"]].reset_index()
-    published_at, captured_at = (parse_times(pa.array(metadata[name], pa.string())) for name in _TIMES)
+    ids = rows["video_id"].to_numpy(dtype=object)
+    metadata = metadata_cells(context, labels, ids, [*_TIMES, *columns])
+    published_at, captured_at = (
+        parse_times(pa.array(metadata[name], pa.string(), from_pandas=True)) for name in _TIMES
+    )
     predicted = baseline_predictions(
         BaselineRows(
             split=rows["split"].to_numpy(dtype=object),
@@ -51,24 +53,24 @@ def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
             published_at=published_at,
             captured_at=captured_at,
             metadata=metadata[columns],
-            vectors=_vectors(context, modalities, rows["video_id"].to_numpy(dtype=object)),
+            vectors=_vectors(context, modalities, ids),
         ),
         spec.numeric_cols,
         spec.categorical_cols,
         context.params.seed,
         context.settings.train_threads,
     )
-    judged = rows[["video_id", "split", "creator"]].assign(**{str(name): values for name, values in predicted.items()})
-    judged = judged[judged["split"] != Part.TRAIN]
+    judged = rows[["video_id"]].assign(**{str(name): values for name, values in predicted.items()})
+    judged = judged[rows["split"] != Part.TRAIN]
     key = keys.baselines(context.run_id, horizon)
     return BaselinesRecord(
         horizon=horizon, key=key, sha256=context.put_bytes(key, parquet_bytes(judged)), rows=len(judged)
     )
 
 
-def _vectors(context: StepContext, modalities: VectorsRecord, ids: NDArray[np.object_]) -> F32:
-    """(N, V + A + T) float32: the modality vectors side by side."""
+def _vectors(context: StepContext, modalities: VectorsRecord, ids: NDArray[np.object_]) -> tuple[F32, ...]:
+    """(N, D) float32 of each modality."""
     table = VectorTable(context.store, modalities.key)
     allocate = MemoryOrDisk(context.settings.train_memory_mib)
     found = table.read(tuple(map(str, Modality)), ids, modalities.version, allocate, modalities.table_id or None)
-    return np.hstack([found[modality] for modality in Modality])
+    return tuple(found[modality] for modality in Modality)

@@ -23,7 +23,7 @@ from clipfarm_tasks.evaluation.comparison import (
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.predictions import prediction_columns
-from clipfarm_tasks.families import NAIVE, Baseline, Family, Horizon, Strategy
+from clipfarm_tasks.families import NAIVE, Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of
 from clipfarm_tasks.storage.success_marker import read_marker
@@ -86,19 +86,24 @@ def _horizon(
 
 
 def _creators(context: StepContext, horizon: Horizon) -> "pd.Series[str]":
-    """Whose video each is, by video_id; nothing before the videos were split."""
+    """Whose video each is, by video_id; nothing before the videos were split, or of a run of an earlier release."""
     record = context.standing(VideoSplitRecord, keys.task_id("split_videos", horizon=horizon))
-    if record is None:
-        return pd.Series([], dtype=object)
-    return context.frame(record.key, record.sha256, ["video_id", "creator"]).set_index("video_id")["creator"]
+    frame = _frame(context, record)
+    return frame["creator"] if "creator" in frame else pd.Series([], dtype=object)
 
 
 def _baselines(context: StepContext, horizon: Horizon) -> pd.DataFrame:
     """Predictions by video_id, a column for each baseline; none where their task did not end well."""
-    record = context.standing(BaselinesRecord, keys.task_id("baselines", horizon=horizon))
-    if record is None:
+    return _frame(context, context.standing(BaselinesRecord, keys.task_id("baselines", horizon=horizon)))
+
+
+def _frame(context: StepContext, record: VideoSplitRecord | BaselinesRecord | None) -> pd.DataFrame:
+    """A task's file by video_id; nothing if the task has not ended, or somebody has altered the file."""
+    try:
+        return context.frame(record.key, record.sha256).set_index("video_id") if record else pd.DataFrame()
+    except DataError as error:
+        log.warning("compared without it: %s", error)
         return pd.DataFrame()
-    return context.frame(record.key, record.sha256).set_index("video_id")[[name.value for name in Baseline]]
 
 
 def _read(

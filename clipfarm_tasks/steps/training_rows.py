@@ -95,7 +95,7 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     ids = rows["video_id"].to_numpy(dtype=object)
     inputs = ModelInputs(
-        metadata=_features(context, labels, ids, columns),
+        metadata=metadata_cells(context, labels, ids, columns),
         text_present=rows["text_present"].to_numpy(dtype=np.float32),
         **_vectors(context, strategy, families, ids, split),
     )
@@ -127,10 +127,14 @@ def _in_training_order(manifest: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([manifest[manifest["split"] == part] for part in Part], ignore_index=True)
 
 
-def _features(
+def metadata_cells(
     context: StepContext, labels: MetadataRecord, ids: NDArray[np.object_], columns: list[str]
 ) -> pd.DataFrame:
-    """These columns of these videos, in their order; of the others nothing is kept in memory."""
+    """These columns of these videos, in their order; of the others nothing is kept in memory.
+
+    Raises:
+        DataError: a video has no labelled row.
+    """
     wanted = pa.array(ids, pa.string())
     table = pq.read_table(
         io.BytesIO(context.bytes(labels.key, labels.sha256)),

@@ -26,8 +26,8 @@ _MD5_TEXT = 34  # bytes, with the quotes
 class Listed(Mapping[str, ObjectInfo]):
     """What listings, and questions for single objects, have told of the objects that rows come from.
 
-    A mapping from key to size and ETag that takes about eighty bytes an object: columns in the order of the keys, where
-    one is found by bisection. ETags are kept as the bytes of the MD5 that they spell, where all of them are one.
+    A mapping from key to size and ETag that takes about seventy bytes an object: columns in the order of the keys,
+    where one is found by bisection. ETags are kept as the bytes of the MD5 that they spell, where all of them are one.
     """
 
     def __init__(self, objects: Iterable[ObjectInfo] = (), pages: Iterable[pa.RecordBatch] = ()) -> None:

@@ -39,16 +39,16 @@ def test_every_job_is_a_whole_line_in_the_order_of_the_file():
 
 
 def test_ties_intervals_skill_and_baselines_are_shown():
-    sure = {"intervals": {"test": {"rmse_log": [1.804, 2.046]}}, "skill": 0.314, "tied_with_best": True}
-    rows = [row("gbdt", 7, 1.9, **sure), row("gated_fusion_mlp", 7, 2.5, **sure | {"tied_with_best": False})]
-    mean = {"model": "ridge_log_counts", **row("", 7, 2.8), **sure, "skill": -0.03}
+    sure = {"intervals": {"test": {"rmse_log": [1.804, 2.046]}}, "skill": 0.314, "against_best": "tie"}
+    rows = [row("gbdt", 7, 1.9, **sure), row("gated_fusion_mlp", 7, 2.5, **sure | {"against_best": "better"})]
+    mean = {"model": "ridge_log_counts", **row("", 7, 2.8), **sure, "skill": -0.03, "against_best": None}
     output = io.StringIO()
     counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 2, "missing_jobs_count": 0}
     Console(file=output, width=80).print(leaderboard_table({"rows": rows, "baselines": {"7": [mean]}} | counts))
     lines = [line.split() for line in output.getvalue().splitlines() if line.strip().startswith("7 ")]
     assert lines == [
         ["7", "gbdt", "=", "concat", "1.900", "1.900", "1.900", "1.80-2.05", "31%"],
-        ["7", "gated_fusion_mlp", "concat", "2.500", "2.500", "2.500", "1.80-2.05", "31%"],
+        ["7", "gated_fusion_mlp", "+", "concat", "2.500", "2.500", "2.500", "1.80-2.05", "31%"],
         ["7", "ridge_log_counts", "2.800", "2.800", "2.800", "1.80-2.05", "-3%"],
     ]
 

@@ -139,29 +139,35 @@ def creators(n, each):
 
 @pytest.mark.parametrize("each", [1, 7])
 def test_no_creator_is_in_two_parts_and_the_ratios_are_kept(each):
-    parts = split_by_creator(creators(1000, each), videos(1000), RATIOS, 42, WHERE)
+    parts = split_by_creator(creators(1000, each), RATIOS, 42, WHERE)
     frame = pd.DataFrame({"creator": creators(1000, each), "part": parts})
     assert len(frame.drop_duplicates()) == frame["creator"].nunique()
     assert counts(parts) == pytest.approx([700, 150, 150], abs=each)
 
 
 def test_where_a_creator_goes_depends_on_its_own_id_alone():
-    before = split_by_creator(creators(1000, 4), videos(1000), RATIOS, 42, WHERE)
-    after = split_by_creator(creators(1000, 4)[8:], videos(1000)[8:], RATIOS, 42, WHERE)
+    before = split_by_creator(creators(1000, 4), RATIOS, 42, WHERE)
+    after = split_by_creator(creators(1000, 4)[8:], RATIOS, 42, WHERE)
     assert (before[8:] != after).sum() <= 2 * 4 * 3  # two borders, each by the creators that are no longer before it
     order = np.random.default_rng(0).permutation(1000)
-    again = split_by_creator(creators(1000, 4)[order], videos(1000)[order], RATIOS, 42, WHERE)
+    again = split_by_creator(creators(1000, 4)[order], RATIOS, 42, WHERE)
     assert (again == before[order]).all()
-    other = split_by_creator(creators(1000, 4), videos(1000), RATIOS, 43, WHERE)
+    other = split_by_creator(creators(1000, 4), RATIOS, 43, WHERE)
     assert 0.3 < (other != before).mean() < 0.7
 
 
-def test_creators_too_large_for_the_ratios_are_refused():
-    one = np.array(["giant"] * 38 + ["a", "b"], dtype=object)
-    with pytest.raises(
-        DataError, match=r"expected creators in every part, got none in .*: 3 creators of 40 videos, the "
-    ):
-        split_by_creator(one, videos(40), RATIOS, 0, WHERE)
+@pytest.mark.parametrize("seed", range(20))
+def test_a_large_creator_leaves_every_part_its_own(seed):
+    giant = np.array(["giant"] * 38 + ["a", "b"], dtype=object)
+    assert sorted(counts(split_by_creator(giant, RATIOS, seed, WHERE))) == [1, 1, 38]
+    fifth = np.array(["giant"] * 20 + [f"c{number}" for number in range(80)], dtype=object)
+    found = counts(split_by_creator(fifth, RATIOS, seed, WHERE))
+    assert found == pytest.approx([70, 15, 15], abs=11)  # a border within the giant moves by half of it at most
+
+
+def test_two_creators_cannot_be_split():
+    with pytest.raises(DataError, match="expected at least 3 creators to split, got 2, in concat_7d"):
+        split_by_creator(creators(20, 10), RATIOS, 0, WHERE)
 
 
 def test_a_video_without_a_channel_is_the_only_one_of_its_creator():
@@ -174,7 +180,7 @@ def test_dispatch_by_strategy(dtype):
     times = [f"2026-{1 + number // 20:02d}-{1 + number % 20:02d}" for number in range(60)]
     frame = pd.DataFrame({"video_id": videos(60), "captured_at": times, "creator": creators(60, 3)}).astype(dtype)
     by_creator = split_rows(frame, RunParams(split_strategy="creator", seed=3), Horizon.D7, WHERE)
-    assert (by_creator == split_by_creator(creators(60, 3), videos(60), RATIOS, 3, WHERE)).all()
+    assert (by_creator == split_by_creator(creators(60, 3), RATIOS, 3, WHERE)).all()
     random = split_rows(frame, RunParams(seed=3), Horizon.D7, WHERE)
     assert (random == split_at_random(videos(60), RATIOS, 3, WHERE)).all()
     parts = {

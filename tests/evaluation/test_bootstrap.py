@@ -16,7 +16,7 @@ from clipfarm_tasks.evaluation.bootstrap import (
 from clipfarm_tasks.evaluation.metrics import regression_metrics
 
 RNG = np.random.default_rng(3)
-CREATORS = np.array([f"creator{number}" for number in RNG.integers(0, 25, 60)])
+CREATORS = np.array([f"creator{number}" for number in RNG.integers(0, 35, 60)])
 TRUTH = RNG.normal(8, 2, 60)
 PREDICTED = {"good": TRUTH + RNG.normal(0, 0.5, 60), "tied": np.round(TRUTH), "bad": RNG.normal(8, 2, 60)}
 
@@ -90,10 +90,16 @@ def test_what_a_draw_leaves_undefined_is_not_counted():
     assert interval(np.array([np.nan, 1.0, 2.0, 3.0])) == Interval(pytest.approx(1.05), pytest.approx(2.95))
     assert interval(np.array([np.nan, np.nan, 2.0, 3.0])) is None
     assert difference(np.full(4, np.nan), np.ones(4)) is None
-    constant = resampled_metrics(np.full(6, 2.5), {"model": np.arange(6.0)}, list("aabbcc"), 0, 20)["model"]
+    constant = resampled_metrics(np.full(20, 2.5), {"model": np.arange(20.0)}, range(20), 0, 20)["model"]
     assert np.isnan(constant["r2_log"]).all()
     assert np.isnan(constant["spearman"]).all()
     assert np.isfinite(constant["rmse_log"]).all()
+
+
+def test_with_few_creators_nothing_is_sure():
+    few = resampled_metrics(TRUTH, PREDICTED, np.arange(60) % 19, 0, 20)
+    assert all(interval(samples) is None for metrics in few.values() for samples in metrics.values())
+    assert interval(resampled_metrics(TRUTH, PREDICTED, np.arange(60) % 20, 0, 20)["good"]["rmse_log"]) is not None
 
 
 @pytest.mark.parametrize("predicted", [TRUTH, np.round(TRUTH), -TRUTH, RNG.normal(size=60)])

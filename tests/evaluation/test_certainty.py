@@ -1,12 +1,13 @@
 """What the leaderboard says about how sure it is."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from clipfarm_tasks.config import RankMetric
-from clipfarm_tasks.evaluation.certainty import PartRows, certainties
+from clipfarm_tasks.evaluation.certainty import PartRows, Standing, certainties
 
 METRIC = RankMetric.RMSE_LOG
 
@@ -27,11 +28,11 @@ def judge(noise, metric=METRIC, **changes):
 
 def test_the_best_is_chosen_by_val_and_what_is_clearly_worse_is_no_tie():
     found = judge({"best": 1.0, "worse": 1.5, "like": 1.01})
-    assert {name: judged.is_tied for name, judged in found.items()} == {
-        "best": True,
-        "worse": False,
-        "like": True,
-        "mean": False,
+    assert {name: judged.standing for name, judged in found.items()} == {
+        "best": Standing.BEST,
+        "worse": Standing.WORSE,
+        "like": Standing.TIE,
+        "mean": None,
     }
     assert found["best"].difference is None
     assert found["worse"].difference.interval.low > 0
@@ -44,14 +45,39 @@ def test_the_best_is_chosen_by_val_and_what_is_clearly_worse_is_no_tie():
 def test_what_the_test_part_says_does_not_choose_the_best():
     other_way = part(2, {"one": 1.5, "two": 1.0})
     found = judge({"one": 1.0, "two": 1.5}, test=other_way)
-    assert (found["one"].difference, found["one"].is_tied) == (None, True)
-    assert found["two"].difference.interval.high < 0  # better on the test part, and surely so: no tie either
+    assert (found["one"].difference, found["one"].standing) == (None, Standing.BEST)
+    assert found["two"].difference.interval.high < 0
+    assert found["two"].standing is Standing.BETTER  # on the test part, and surely so
 
 
 def test_r2_is_ranked_downward():
     found = judge({"best": 1.0, "worse": 1.5}, RankMetric.R2_LOG)
     assert found["best"].difference is None
     assert found["worse"].difference.interval.high < 0
+    assert found["worse"].standing is Standing.WORSE
+
+
+def test_few_creators_make_nothing_sure():
+    def few(seed):
+        rows = part(seed, {"one": 1.0, "two": 3.0})
+        return replace(rows, creators=np.array([f"c{number % 19}" for number in range(400)], dtype=object))
+
+    found = judge({"one": 1.0, "two": 3.0}, val=few(1), test=few(2))
+    assert found["one"].standing is Standing.BEST
+    assert (found["two"].standing, found["two"].p, found["two"].difference) == (None, None, None)
+    assert set(found["two"].intervals["test"].values()) == {None}
+    assert found["two"].metrics["test"]["rmse_log"] > 2.5
+
+
+def test_without_a_rank_metric_nothing_is_best():
+    none = PartRows(np.zeros(0), np.zeros(0, dtype=object), dict.fromkeys(("one", "two", "mean"), np.zeros(0)))
+    found = judge({"one": 1.0, "two": 1.5}, val=none)
+    assert {judged.standing for judged in found.values()} == {None}
+
+
+def test_baselines_without_a_job_are_nothing_to_compare():
+    none = PartRows(np.zeros(0), np.zeros(0, dtype=object), {})
+    assert certainties({"val": none, "test": none}, [], ["mean"], METRIC, 0) == {}
 
 
 def test_skill_is_what_is_saved_of_the_best_naive_error():

@@ -6,7 +6,7 @@ import pytest
 
 from clipfarm_tasks.config import RankMetric
 from clipfarm_tasks.evaluation.bootstrap import Difference, Interval
-from clipfarm_tasks.evaluation.certainty import Certainty
+from clipfarm_tasks.evaluation.certainty import Certainty, Standing
 from clipfarm_tasks.evaluation.comparison import (
     JobResult,
     best_by,
@@ -23,7 +23,7 @@ COLUMNS = [
     "model_family", "fusion_strategy", "target_horizon_days", "model",
     *(f"{part}_{metric}" for part in ("val", "test") for metric in METRICS), "metrics_key", "status", "n_val", "n_test",
     *(f"common_{part}_{metric}" for part in ("val", "test") for metric in METRICS), "skill", "difference_p",
-    "tied_with_best", "common_test_spearman", "common_test_rmse_log_low", "common_test_rmse_log_high",
+    "against_best", "common_test_spearman", "common_test_rmse_log_low", "common_test_rmse_log_high",
     "common_skill_low", "common_skill_high", "common_difference_low", "common_difference_high",
 ]  # fmt: skip
 COUNTS = {Horizon.D7: {"val": 30, "test": 20}}
@@ -53,7 +53,7 @@ def certainty(metrics):
         skill=(0.25, Interval(0.2, 0.3)),
         difference=Difference(Interval(-0.1, 0.4), 0.6),
         p=0.6,
-        is_tied=True,
+        standing=Standing.TIE,
     )
 
 
@@ -112,7 +112,7 @@ def test_table_has_the_contract_columns_and_empty_cells(jobs):
     for name, ends in told.items():
         assert (first[f"{name}_low"], first[f"{name}_high"]) == ends
         assert last[[f"{name}_low", f"{name}_high"]].isna().all()
-    assert (first["skill"], first["common_test_spearman"], first["tied_with_best"]) == (0.25, 0.5, True)
+    assert (first["skill"], first["common_test_spearman"], first["against_best"]) == (0.25, 0.5, "tie")
 
 
 def test_table_of_only_missing_jobs(make_config):

@@ -77,3 +77,14 @@ def test_calibration_tells_means_by_tenth_of_the_predictions():
     assert [part["predicted_log"] for part in found] == sorted(part["predicted_log"] for part in found)
     assert all(part["target_log"] - part["predicted_log"] == pytest.approx(1, abs=0.35) for part in found)
     assert len(calibration(target[:3], predicted[:3])) == 3
+
+
+def test_equal_predictions_are_not_ordered_by_their_labels():
+    rng = np.random.default_rng(0)
+    target = 8 + rng.normal(0, 2, 400)
+    found = calibration(target, np.full(400, 8.0))
+    assert all(part["target_log"] == pytest.approx(8, abs=1.2) for part in found)
+    two = np.repeat([7.0, 9.0], 200)
+    model = fit_intervals(target, two)
+    assert model.centres == (7.0, 9.0)
+    assert model.spreads == pytest.approx([np.abs(target - two)[part].mean() for part in (two == 7, two == 9)], rel=0.1)

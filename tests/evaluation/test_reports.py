@@ -30,8 +30,7 @@ def test_a_job_tells_how_sure_it_is_and_where_a_video_will_end(make_job):
     told = documents.metrics_summary["uncertainty"]["ridge"]
     assert set(told) == {"spearman", "intervals", "prediction_interval", "calibration"}
     for part in ("val", "test"):
-        low, high = told["intervals"][part]["rmse_log"]
-        assert low <= documents.metrics_summary["models"]["ridge"][part]["rmse_log"] <= high
+        assert told["intervals"][part]["rmse_log"] is None  # six rows of three creators
         frame = documents.predictions[part]
         assert (frame["pred_ridge_low"] <= frame["pred_ridge_raw"]).all()
         assert (frame["pred_ridge_raw"] <= frame["pred_ridge_high"]).all()

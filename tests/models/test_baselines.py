@@ -31,7 +31,7 @@ def make(**changes):
         "published_at": published,
         "captured_at": published + np.timedelta64(7, "D"),
         "metadata": pd.DataFrame({"followers": followers, "empty": np.nan, "country": country}),
-        "vectors": vectors,
+        "vectors": (vectors[:, :2], vectors[:, 2:]),
     }
     return BaselineRows(**fields | changes)
 
@@ -82,7 +82,7 @@ def history(published, captured, creators, labels, split=None):
         published_at=published,
         captured_at=captured,
         metadata=pd.DataFrame(index=range(n)),
-        vectors=np.zeros((n, 1), np.float32),
+        vectors=(np.zeros((n, 1), np.float32),),
     )
 
 

@@ -14,7 +14,7 @@ def test_every_video_of_val_and_test_is_predicted(upstream, run):
     record = run.step("baselines", horizon=Horizon.D7)
     predicted = run.frame(keys.baselines(run.id, Horizon.D7))
     split = run.frame(keys.video_split(run.id, Horizon.D7)).query("split != 'train'")
-    assert predicted.columns.tolist() == ["video_id", "split", "creator", *Baseline]
+    assert predicted.columns.tolist() == ["video_id", *Baseline]
     assert predicted["video_id"].tolist() == split["video_id"].tolist()
     assert record.rows == len(split)
     assert predicted.notna().all(axis=None)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 _WHOLE_FROM = 1000  # raw views need no decimals
 _JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
-_STANDING = {"tie": " =", "better": " +"}
+_STANDING = {"tie": "=", "better": "+"}
 
 
 def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
@@ -45,13 +45,12 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         heading = name.replace("_", "\n", 1)
         table.add_column(heading, justify="right", no_wrap=True, style="bold" if name == rank_metric else None)
     table.add_column("test\n95 %", justify="right", no_wrap=True)
-    table.add_column("skill", justify="right", no_wrap=True)
+    table.add_column("skill  ", justify="right", no_wrap=True)
     for horizon, rows in groupby(comparison["rows"], key=itemgetter("target_horizon_days")):
         for row in rows:
-            mark = _STANDING.get(row.get("against_best") or "", "")
-            table.add_row(str(horizon), f"{row['model_family']}{mark}", row["fusion_strategy"], *_cells(row, metrics))
+            table.add_row(str(horizon), row["model_family"], row["fusion_strategy"], *_cells(row, metrics))
         for row in comparison.get("baselines", {}).get(str(horizon), ()):
-            table.add_row(str(horizon), row["model"], "", *_cells(row, metrics), style="dim")
+            table.add_row("", row["model"], "", *_cells(row, metrics), style="dim")
         table.add_section()
     return table
 
@@ -62,7 +61,7 @@ def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
     return [
         *(_number(row.get(f"common_{name}", row.get(name))) for name in metrics),
         "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
-        "-" if skill is None else f"{skill:.0%}",
+        f"{'-' if skill is None else f'{skill:.0%}'} {_STANDING.get(row.get('against_best') or '', ' ')}",
     ]
 
 

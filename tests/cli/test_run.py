@@ -32,7 +32,7 @@ def test_all_jobs_end_well_and_the_leaderboard_is_shown(whole, sample_bucket):
         [str(int(days)), str(family), str(strategy)] for days in Horizon for family in Family for strategy in Strategy
     )
     assert f"snapshots: s3://{sample_bucket}/clipfarm/models/snapshots/run_id=whole/" in whole.stdout
-    assert "50/50" in whole.stdout
+    assert "52/52" in whole.stdout
     assert "Traceback" not in whole.stderr
 
 

@@ -32,7 +32,7 @@ def families():
 
 
 def test_every_task_has_a_slot_and_an_end():
-    assert len(TASKS) == 15
+    assert len(TASKS) == 16
     for task in TASKS:
         strategy, family = (Strategy.CONCAT, Family.RIDGE) if task == "train" else (None, None)
         slot = slot_of(task, strategy, family)
@@ -44,7 +44,8 @@ def test_every_task_has_a_slot_and_an_end():
 def test_what_feeds_jobs_goes_before_them_and_upkeep_after_them():
     jobs = [slot_of("train", *each)["priority_weight"] for each in families()]
     others = {task: slot_of(task)["priority_weight"] for task in TASKS if task != "train"}
-    upkeep = others.pop("maintain")
+    upkeep, baselines = others.pop("maintain"), others.pop("baselines")
+    assert upkeep < baselines < max(jobs)
     assert upkeep < min(jobs) <= max(jobs) < min(others.values())
     assert DEFAULT_ARGS["weight_rule"] == "absolute"  # so that these are the numbers the scheduler sorts by
 

@@ -130,6 +130,7 @@ class GbdtPreset:
     min_samples_leaf: int
     l2_regularization: float
     projector: NeuralPreset
+    folds: int
     categories: CategoryPreset
 
 
@@ -191,6 +192,7 @@ PRESETS: dict[Family, FamilyPreset] = {
             min_samples_leaf=20,
             l2_regularization=1e-4,
             projector=NeuralPreset(hidden=(256,), dropout=0.10, learning_rate=1e-3, weight_decay=1e-4, batch_size=256),
+            folds=5,
             categories=_CATEGORIES,
         ),
     ),

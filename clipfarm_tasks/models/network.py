@@ -100,7 +100,7 @@ def _attempt(
     seed_torch(options.seed)
     torch.set_num_threads(options.threads)
     model = build()
-    start_at(output(model), float(np.mean(parts[0].target, dtype=np.float64)))
+    start_at(output(model), float(np.mean(parts[0].labels(), dtype=np.float64)))
     train_part, val_part = place(device, parts)
     trained = run_epochs(
         model.to(device),

@@ -40,10 +40,20 @@ class Labelled:
     Attributes:
         arrays: arrays of N rows, in the order of the module's ``forward``; may be memory-mapped or read-only.
         target: (N,) float32, log space; of the same rows.
+        chosen: positions of the rows that count, which saves a copy of them; None: all.
     """
 
     arrays: Arrays
     target: F32
+    chosen: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        """How many rows count."""
+        return len(self.target if self.chosen is None else self.chosen)
+
+    def labels(self) -> F32:
+        """Targets of the rows that count."""
+        return self.target if self.chosen is None else self.target[self.chosen]
 
 
 class Rows(Protocol):
@@ -68,21 +78,25 @@ class HostRows:
     def __init__(self, rows: Labelled, device: torch.device) -> None:
         """Copy nothing."""
         self._arrays = (*rows.arrays, rows.target)
+        self._rows = rows
         self._device = device
 
     def __len__(self) -> int:
         """N."""
-        return len(self._arrays[-1])
+        return len(self._rows)
 
     def shuffled(self, order: Tensor, size: int) -> Iterator[Batch]:
         """See `Rows`."""
-        numbers = order.numpy()
+        numbers = order.numpy() if self._rows.chosen is None else self._rows.chosen[order.numpy()]
         for start in range(0, len(numbers), size):
             picked = numbers[start : start + size]
             yield self._batch([torch.from_numpy(array[picked]) for array in self._arrays])
 
     def in_order(self) -> Iterator[Batch]:
         """See `Rows`."""
+        if self._rows.chosen is not None:
+            yield from self.shuffled(torch.arange(len(self)), BLOCK_ROWS)
+            return
         for block in blocks(self._arrays):
             yield self._batch(block)
 
@@ -96,7 +110,11 @@ class DeviceRows:
 
     def __init__(self, rows: Labelled, device: torch.device) -> None:
         """Copy block by block: no host memory of the size of the arrays."""
-        self._tensors = tuple(_resident(array, device) for array in (*rows.arrays, rows.target))
+        tensors = tuple(_resident(array, device) for array in (*rows.arrays, rows.target))
+        if rows.chosen is not None:
+            chosen = torch.from_numpy(rows.chosen).to(device)
+            tensors = tuple(tensor.index_select(0, chosen) for tensor in tensors)
+        self._tensors = tensors
 
     def __len__(self) -> int:
         """N."""

@@ -6,7 +6,7 @@ import torch
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.models.gbdt import GbdtFamily
-from clipfarm_tasks.models.projector import Projector, projector_options
+from clipfarm_tasks.models.projector import FOLDS, Projector, projector_options
 from clipfarm_tasks.models.rows import Labelled
 
 
@@ -60,3 +60,38 @@ def test_projection_is_the_hidden_layer_under_the_head(options):
     with torch.no_grad():
         whole = projector.net(torch.tensor(rows.arrays[0])).numpy()
     np.testing.assert_allclose(projected @ weights["head.weight"][0] + weights["head.bias"], whole, rtol=1e-5)
+
+
+def test_out_of_fold_projections_come_from_projectors_that_never_saw_the_row(options):
+    rng = np.random.default_rng(0)
+    fused, target = rng.normal(size=(300, 12)).astype(np.float32), rng.normal(size=300).astype(np.float32)
+    train, val = Labelled((fused,), target), Labelled((fused[:40],), target[:40])
+    before = Projector.out_of_fold(train, val, options(), 32)
+    assert before.shape == (300, options().projector_dim)
+    # Another label of one row changes the projections of the rows outside of its fold, and not those within.
+    changed = target.copy()
+    changed[7] += 50
+    after = Projector.out_of_fold(Labelled((fused,), changed), val, options(), 32)
+    same = (before == after).all(axis=1)
+    assert same[7]
+    assert same.sum() == 300 // FOLDS
+
+
+def test_the_head_of_an_in_sample_projection_flatters_itself_and_that_out_of_fold_does_not(options):
+    rng = np.random.default_rng(1)
+    fused, noise = rng.normal(size=(200, 60)).astype(np.float32), rng.normal(size=200).astype(np.float32)
+    train, val = Labelled((fused,), noise), Labelled((fused[:50],), noise[:50])  # val says: go on
+
+    def r2(projection):
+        design = np.column_stack([projection, np.ones(len(noise))])
+        return 1 - np.sum((noise - design @ np.linalg.lstsq(design, noise, rcond=None)[0]) ** 2) / np.sum(noise**2)
+
+    projector, _ = Projector.fit(train, val, options(max_epochs=20))
+    assert r2(projector(fused)) > 2 * r2(Projector.out_of_fold(train, val, options(max_epochs=20), 256))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_fewer_rows_than_folds_are_projected_too(options, n):
+    fused, target = np.ones((n, 4), np.float32), np.ones(n, np.float32)
+    rows = Labelled((fused,), target)
+    assert np.isfinite(Projector.out_of_fold(rows, rows, options(), 32)).all()

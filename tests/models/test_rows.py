@@ -92,3 +92,17 @@ def test_batches_on_cuda_hold_the_same_rows(kind, monkeypatch):
     assert all(tensor.is_cuda for batch in batches for tensor in (*batch.inputs, batch.target))
     assert_batches_are(batches, data, order.numpy())
     assert_batches_are(list(rows.in_order()), data, np.arange(19))
+
+
+@pytest.mark.parametrize("kind", [HostRows, DeviceRows])
+def test_chosen_rows_are_the_only_ones(kind):
+    arrays = (np.arange(12, dtype=np.float32).reshape(6, 2),)
+    target = np.arange(6, dtype=np.float32)
+    chosen = Labelled(arrays, target, np.array([5, 0, 3]))
+    rows = kind(chosen, torch.device("cpu"))
+    assert (len(rows), chosen.labels().tolist()) == (3, [5, 0, 3])
+    (batch,) = rows.in_order()
+    assert batch.target.tolist() == [5, 0, 3]
+    first, last = rows.shuffled(torch.tensor([2, 0, 1]), 2)
+    assert (first.target.tolist(), last.target.tolist()) == ([3, 5], [0])
+    assert first.inputs[0].tolist() == [[6, 7], [10, 11]]

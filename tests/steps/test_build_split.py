@@ -24,7 +24,7 @@ def test_manifest_holds_the_rows_of_all_three_sides(upstream, run):
     del upstream.npy[upstream.key(Modality.AUDIO, 3)]
     record = split(upstream, run)
     frame = run.frame(record.key)
-    assert frame.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw"]
+    assert frame.columns.tolist() == ["video_id", "split", "text_present", "target_log", "target_raw", "creator"]
     assert frame["video_id"].tolist() == [name for name in upstream.ids if name not in ("vid001", "vid002", "vid003")]
     assert record.dropped == {
         "fused_concat": {"index_out_of_range": 1},

@@ -1,6 +1,7 @@
 """A tenth of all requests struck, or some for ever: the same arrays as without, or a transient error."""
 
 import logging
+import threading
 import time
 import uuid
 from collections import Counter
@@ -22,7 +23,6 @@ from tests.faulty_s3 import (
     cut,
     list_also,
     listing,
-    meanwhile,
     not_found,
     reading,
     refuse,
@@ -87,6 +87,7 @@ class Weather:
         self.struck = Counter()
         self.left = dict(changes)
         self._change = change
+        self._changing = threading.Lock()
         self._stale = list_also(vanished)
         upstream = reading("clipfarm/embeddings/"), reading(keys.fused_shards(STRATEGY))
         self._is_vector = lambda request: any(when(request) for when in upstream)
@@ -95,11 +96,19 @@ class Weather:
 
     def __call__(self, request):
         if request.key in self.left and self._is_vector(request):
-            body = self.left.pop(request.key)
-            self.struck["removed since the list" if body is None else "overwritten since the list"] += 1
-            return meanwhile(lambda key: self._change(key, body))
+            self._change_once(request.key)
         fault = self._lying(request) if self._is_vector(request) else self._plain(request)
         return fault or (self._stale if listing(request) else None)
+
+    def _change_once(self, key):
+        """Change the object before anybody reads it: whoever asks for it meanwhile, as a client that has lost patience
+        does, waits. Else he could read it as it was, which is no fault, for nothing had changed yet."""
+        with self._changing:
+            if key in self.left:
+                body = self.left[key]
+                self._change(key, body)
+                del self.left[key]
+                self.struck["removed since the list" if body is None else "overwritten since the list"] += 1
 
     def _counting(self, faults):
         def counted(name, fault):

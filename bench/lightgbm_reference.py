@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import FeatureSet, Settings
+from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import ClipfarmError, ConfigError
 from clipfarm_tasks.evaluation.bootstrap import interval, resampled_metrics
 from clipfarm_tasks.evaluation.metrics import F64
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.models.inputs import F32
-from clipfarm_tasks.models.log_counts import logged_columns
+from clipfarm_tasks.models.log_counts import with_logs
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.snapshot_folder import predictions_of
 from clipfarm_tasks.steps.training_rows import TrainingRows, training_rows
@@ -34,19 +34,10 @@ NAME = "lightgbm"
 def features(rows: TrainingRows) -> F32:
     """(N, F) float32 in training order: numerics with counts as log1p, categories as numbers, raw vectors."""
     spec, metadata = rows.data.spec, rows.inputs.metadata
-    numbers = metadata[list(spec.numeric_cols)].to_numpy(np.float64, copy=True)
-    is_train = (rows.data.rows["split"] == "train").to_numpy()
-    for name in logged_columns(metadata[is_train], spec.numeric_cols, FeatureSet.V2_LOG_COUNTS):
-        at = spec.numeric_cols.index(name)
-        numbers[:, at] = np.log1p(np.maximum(numbers[:, at], 0.0))
+    numbers = with_logs(metadata, spec.numeric_cols, (rows.data.rows["split"] == "train").to_numpy())
     codes = [metadata[name].astype("category").cat.codes.replace(-1, np.nan) for name in spec.categorical_cols]
-    vectors = (rows.inputs.video, rows.inputs.audio, rows.inputs.text)
-    blocks = [
-        numbers,
-        *(np.asarray(code, np.float64)[:, None] for code in codes),
-        *(v for v in vectors if v is not None),
-    ]
-    return np.hstack(blocks).astype(np.float32)
+    vectors = [part for part in (rows.inputs.video, rows.inputs.audio, rows.inputs.text) if part is not None]
+    return np.column_stack([numbers, *codes, *vectors]).astype(np.float32)
 
 
 def predict_test(rows: TrainingRows) -> F64:

@@ -7,7 +7,7 @@ computed anew on the rows of each draw. All models are judged on the same draws,
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,7 @@ _BLOCK = 2**18  # weights at a time: resamples x rows
 Weights = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A confidence interval, both ends included."""
 
     low: float
@@ -71,13 +70,13 @@ def resampled_metrics(
     order = np.argsort(target, kind="stable")
     target, cluster = target[order], cluster[order]
     models = {name: np.asarray(values, np.float64)[order] for name, values in predicted_log.items()}
-    centred = target - target.mean() if target.size else target
+    if len(names) < LEAST_CREATORS:
+        return {name: {metric: np.full(resamples, np.nan) for metric in METRICS} for name in models}
+    centred = target - target.mean()
     columns = [np.ones_like(target), centred, centred**2]
     for predicted in models.values():
         error, error_raw = predicted - target, raw_from_log(predicted) - raw_from_log(target)
         columns += [error**2, np.abs(error), error_raw**2, np.abs(error_raw)]
-    if len(names) < LEAST_CREATORS:
-        return {name: {metric: np.full(resamples, np.nan) for metric in METRICS} for name in models}
     sums = np.zeros((len(names), len(columns)))
     np.add.at(sums, cluster, np.stack(columns, axis=1))
     target_ranks = _Ranks(target)
@@ -170,9 +169,8 @@ class _Ranks:
         ranks: NDArray[Any] = np.cumsum(copies, axis=0)
         copies *= 0.5
         ranks -= copies
-        ranks -= (n / 2).astype(
-            ranks.dtype
-        )  # the mean rank (n + 1) / 2, and the half of a row that is above its own last copy
+        # The mean rank (n + 1) / 2, less the half by which a row's mean rank is above last - copies / 2.
+        ranks -= (n / 2).astype(ranks.dtype)
         return ranks if self._sorted and len(ranks) == len(weights) else ranks[self._group]
 
 

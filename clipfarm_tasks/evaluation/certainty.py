@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clipfarm_tasks.config import RankMetric
 from clipfarm_tasks.evaluation.bootstrap import (
@@ -18,6 +19,7 @@ from clipfarm_tasks.evaluation.bootstrap import (
     resampled_metrics,
     spearman,
 )
+from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.metrics import F64, regression_metrics
 from clipfarm_tasks.evaluation.ranking import HIGHER_IS_BETTER, PARTS, sort_key
 
@@ -44,7 +46,7 @@ class PartRows:
     """
 
     target_log: F64
-    creators: "np.typing.NDArray[np.object_]"
+    creators: NDArray[np.object_]
     predicted_log: Mapping[str, F64]
 
 
@@ -73,13 +75,10 @@ class Certainty:
         """JSON-safe: intervals as [low, high]."""
         return {
             "spearman": {part: values["spearman"] for part, values in self.metrics.items()},
-            "intervals": {
-                part: {metric: _pair(found) for metric, found in metrics.items()}
-                for part, metrics in self.intervals.items()
-            },
+            "intervals": json_safe(self.intervals),
             "skill": None if self.skill is None else self.skill[0],
-            "skill_interval": None if self.skill is None else _pair(self.skill[1]),
-            "difference_to_best": None if self.difference is None else _pair(self.difference.interval),
+            "skill_interval": None if self.skill is None else json_safe(self.skill[1]),
+            "difference_to_best": None if self.difference is None else json_safe(self.difference.interval),
             "difference_p": self.p,
             "against_best": None if self.standing is None else str(self.standing),
         }
@@ -118,7 +117,7 @@ def certainties(
     }
     p = holm({name: found.p for name, found in differences.items() if found is not None and name in candidates})
     measure = min(
-        set(naive) & set(names),
+        (name for name in naive if name in metrics),
         key=lambda name: sort_key(metrics[name]["val"]["rmse_log"], RankMetric.RMSE_LOG),
         default=None,
     )
@@ -175,7 +174,3 @@ def _skill(
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = 1 - samples[name]["rmse_log"] / samples[measure]["rmse_log"]
     return 1 - own / other, interval(resampled)
-
-
-def _pair(found: Interval | None) -> list[float] | None:
-    return None if found is None else [found.low, found.high]

@@ -8,6 +8,7 @@ import pandas as pd
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.certainty import PartRows
+from clipfarm_tasks.evaluation.metrics import F64
 from clipfarm_tasks.evaluation.ranking import PARTS
 
 
@@ -60,7 +61,7 @@ def _part(
     )
 
 
-def _require_one_truth(labels: Mapping[str, "np.typing.NDArray[np.float64]"], ids: Sequence[str], part: str) -> None:
+def _require_one_truth(labels: Mapping[str, F64], ids: Sequence[str], part: str) -> None:
     for (by, expected), (job, found) in zip(list(labels.items())[:-1], list(labels.items())[1:], strict=True):
         differing = np.flatnonzero(expected != found)
         if differing.size:

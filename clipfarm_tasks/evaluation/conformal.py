@@ -11,7 +11,6 @@ small.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,15 +51,6 @@ class IntervalModel:
         """(N,) lower and upper ends in views; see `raw_from_log`."""
         low, high = self.bounds_log(predicted_log)
         return raw_from_log(low), raw_from_log(high)
-
-    def document(self) -> dict[str, Any]:
-        """JSON-safe; an infinite multiple is null."""
-        return {
-            "centres": list(self.centres),
-            "spreads": list(self.spreads),
-            "multiple": self.multiple if math.isfinite(self.multiple) else None,
-            "level": self.level,
-        }
 
 
 def fit_intervals(target_log: F64, predicted_log: F64, level: float = LEVEL) -> IntervalModel:

@@ -1,12 +1,13 @@
 """What metrics_summary.json tells of one family beside its metrics: how sure they are, and its prediction intervals."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from clipfarm_tasks.evaluation.bootstrap import METRICS, interval, resampled_metrics, spearman
+from clipfarm_tasks.evaluation.bootstrap import METRICS, Interval, interval, resampled_metrics, spearman
 from clipfarm_tasks.evaluation.conformal import IntervalModel, calibration, coverage
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.metrics import F64
@@ -45,7 +46,7 @@ def uncertainty(
                 part: _intervals(target, predicted, creators[part], seed) for part, (target, predicted) in rows.items()
             },
             "prediction_interval": {
-                **model.document(),
+                **asdict(model),
                 **{part: _coverage(frame, *rows[part], model) for part, frame in parts.items()},
             },
             "calibration": {part: calibration(*values) for part, values in rows.items()},
@@ -68,7 +69,6 @@ def _intervals(
     predicted: F64,
     creators: "pd.Series[str]",
     seed: int,
-) -> dict[str, list[float] | None]:
+) -> dict[str, Interval | None]:
     samples = resampled_metrics(target, {"model": predicted}, creators, seed)["model"]
-    ends = {metric: interval(samples[metric]) for metric in METRICS}
-    return {metric: None if found is None else [found.low, found.high] for metric, found in ends.items()}
+    return {metric: interval(samples[metric]) for metric in METRICS}

@@ -31,6 +31,18 @@ def logged_columns(train: pd.DataFrame, numeric_cols: Sequence[str], feature_set
     return tuple(name for name, values in zip(numeric_cols, columns, strict=True) if _is_heavy_tailed(values))
 
 
+def with_logs(metadata: pd.DataFrame, numeric_cols: Sequence[str], is_train: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N, F) float64 of these columns, log1p of those that `logged_columns` chooses by the train part; NaN if missing.
+
+    A negative number of a logged column counts as 0: a later row may hold one.
+    """
+    values = known_numbers(metadata, numeric_cols)
+    logged = logged_columns(metadata[is_train], numeric_cols, FeatureSet.V2_LOG_COUNTS)
+    at = [position for position, name in enumerate(numeric_cols) if name in logged]
+    values[:, at] = np.log1p(np.maximum(values[:, at], 0.0))
+    return values
+
+
 def _is_heavy_tailed(values: NDArray[np.float64]) -> bool:
     finite = values[~np.isnan(values)]  # (M,)
     if not finite.size or finite.min() < 0:

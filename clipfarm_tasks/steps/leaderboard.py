@@ -69,8 +69,7 @@ def _horizon(
     columns = {result.name: prediction_columns(result.family)[0] for result in jobs.values()}
     creators, guesses = _creators(context, horizon), _baselines(context, horizon)
     rows = common_rows(predictions, columns, creators, guesses)
-    naive = [name for name in NAIVE if name in guesses.columns]
-    found = certainties(rows, list(predictions), naive, context.params.rank_metric, context.params.seed)
+    found = certainties(rows, list(predictions), NAIVE, context.params.rank_metric, context.params.seed)
     results = [
         dataclasses.replace(
             job,

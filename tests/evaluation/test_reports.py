@@ -34,6 +34,7 @@ def test_a_job_tells_how_sure_it_is_and_where_a_video_will_end(make_job):
         frame = documents.predictions[part]
         assert (frame["pred_ridge_low"] <= frame["pred_ridge_raw"]).all()
         assert (frame["pred_ridge_raw"] <= frame["pred_ridge_high"]).all()
+        json.dumps(told, allow_nan=False)
         found = told["prediction_interval"][part]
         inside = frame["y_true_raw"].between(frame["pred_ridge_low"] - 1e-6, frame["pred_ridge_high"] + 1e-6)
         assert found["coverage"] == pytest.approx(inside.mean())

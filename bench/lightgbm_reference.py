@@ -15,6 +15,7 @@ from rich.table import Table
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
+from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.errors import ClipfarmError, ConfigError
 from clipfarm_tasks.evaluation.bootstrap import interval, resampled_metrics
 from clipfarm_tasks.evaluation.metrics import F64
@@ -34,7 +35,8 @@ NAME = "lightgbm"
 def features(rows: TrainingRows) -> F32:
     """(N, F) float32 in training order: numerics with counts as log1p, categories as numbers, raw vectors."""
     spec, metadata = rows.data.spec, rows.inputs.metadata
-    numbers = with_logs(metadata, spec.numeric_cols, (rows.data.rows["split"] == "train").to_numpy())
+    numeric_cols = [name for name in spec.numeric_cols if name not in COMPUTED_NAMES]
+    numbers = with_logs(metadata, numeric_cols, (rows.data.rows["split"] == "train").to_numpy())
     codes = [metadata[name].astype("category").cat.codes.replace(-1, np.nan) for name in spec.categorical_cols]
     vectors = [part for part in (rows.inputs.video, rows.inputs.audio, rows.inputs.text) if part is not None]
     return np.column_stack([numbers, *codes, *vectors]).astype(np.float32)

@@ -39,6 +39,7 @@ class FeatureSet(StrEnum):
 
     V1_TRAINING_SUITE = "v1_training_suite"
     V2_LOG_COUNTS = "v2_log_counts"
+    V3 = "v3"
 
 
 class Frozen(BaseModel):
@@ -77,8 +78,9 @@ class RunParams(Frozen):
         default=128, ge=1, le=2048, description="Width the fused vector is projected to for gbdt, in columns"
     )
     feature_set_version: FeatureSet = Field(
-        default=FeatureSet.V2_LOG_COUNTS,
-        description="v2_log_counts: log1p of heavy-tailed counts first; v1_training_suite: raw numerics",
+        default=FeatureSet.V3,
+        description="v3: as v2_log_counts, with ratios, text statistics and the time of day, of the capture nearest to "
+        "publication; v2_log_counts: log1p of heavy-tailed counts first; v1_training_suite: raw numerics",
     )
     device: Device = Field(
         default=Device.AUTO, description="Device of the neural families; auto takes CUDA when there is one"

@@ -29,7 +29,7 @@ def test_defaults_are_those_of_the_architecture():
     assert params.models == tuple(Family)
     assert (params.train_ratio, params.val_ratio, params.test_ratio) == (0.70, 0.15, 0.15)
     assert (params.max_epochs, params.patience, params.projector_dim) == (40, 6, 128)
-    assert params.feature_set_version == "v2_log_counts"
+    assert params.feature_set_version == "v3"
     assert params.max_quarantined_fraction == 0.05
     assert params.device is Device.AUTO
 

@@ -1,15 +1,10 @@
-"""When a row was captured, and which row of a video is the latest."""
+"""When a row was captured, and which row of a video is the latest or the nearest to its publication."""
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-
-_CAPTURES = pa.schema({"video_id": pa.string(), "captured_at": pa.timestamp("us")})
-# No time is older than any time; the sort is stable, so file order decides among equal ones.
-_BY_VIDEO_AND_TIME = [("video_id", "ascending", "at_start"), ("captured_at", "ascending", "at_start")]
-
 
 # Numbers that are times: those of the years 2001 to 2099, in seconds, milliseconds, microseconds or nanoseconds since
 # 1970. These ranges do not meet, and a date like 20260301 or 202603011200 lies outside of them.
@@ -83,9 +78,40 @@ def latest_rows(video_ids: pa.Array, captured_at: NDArray[np.datetime64]) -> NDA
     Returns:
         (M,) int64 positions of the chosen rows, in ascending order of their video_id.
     """
-    captures = pa.table({"video_id": video_ids, "captured_at": captured_at}, schema=_CAPTURES)
-    order = pc.sort_indices(captures, sort_keys=_BY_VIDEO_AND_TIME)
-    ordered = captures["video_id"].take(order).combine_chunks()
+    # No time is older than any time; the sort is stable, so file order decides among equal ones.
+    return _last_of_each(video_ids, pa.array(captured_at, pa.timestamp("us")), ("ascending", "at_start"))
+
+
+def nearest_rows(
+    video_ids: pa.Array, captured_at: NDArray[np.datetime64], published_at: NDArray[np.datetime64]
+) -> NDArray[np.int64]:
+    """Choose one row per video: the capture nearest to its publication; among equal ones the last in file order.
+
+    Args:
+        video_ids: (N,) text.
+        captured_at: (N,) datetime64[us]; a capture without a time is farther away than any other.
+        published_at: (N,) datetime64[us]; of captures without a publication the first is the nearest.
+
+    Returns:
+        (M,) int64 positions of the chosen rows, in ascending order of their video_id, as of `latest_rows`.
+    """
+    since = np.where(np.isnat(published_at), np.datetime64(0, "us"), published_at)
+    away = np.abs((captured_at - since).astype("timedelta64[us]"))
+    return _last_of_each(video_ids, pa.array(away, pa.duration("us")), ("descending", "at_start"))
+
+
+def captures_of(video_ids: pa.Array) -> NDArray[np.int64]:
+    """(M,) rows of each of the M videos in (N,) text, in ascending order of their video_id."""
+    counts = pa.table({"video_id": video_ids}).group_by("video_id").aggregate([([], "count_all")])
+    captures: NDArray[np.int64] = counts.sort_by("video_id")["count_all"].to_numpy()
+    return captures
+
+
+def _last_of_each(video_ids: pa.Array, values: pa.Array, order: tuple[str, str]) -> NDArray[np.int64]:
+    """(M,) positions of each video's last row in the order of its values."""
+    rows = pa.table({"video_id": video_ids, "value": values})
+    positions = pc.sort_indices(rows, sort_keys=[("video_id", "ascending", "at_start"), ("value", *order)])
+    ordered = rows["video_id"].take(positions).combine_chunks()
     followed = pc.equal(ordered[1:], ordered[:-1]).to_numpy(zero_copy_only=False)
-    chosen: NDArray[np.int64] = order.to_numpy()[np.append(~followed, True)[: len(order)]].astype(np.int64)
+    chosen: NDArray[np.int64] = positions.to_numpy()[np.append(~followed, True)[: len(positions)]].astype(np.int64)
     return chosen

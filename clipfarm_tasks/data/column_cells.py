@@ -11,6 +11,7 @@ from pydantic import Field
 from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.data.cells import UNDECODABLE
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED
+from clipfarm_tasks.data.computed_features import TEXTS
 from clipfarm_tasks.errors import DataError
 
 # Of an unknown column's cells that hold something: below, it is taken for text with some numbers in it.
@@ -88,4 +89,5 @@ def require_readable(features: Mapping[str, ColumnCells], examples: Mapping[str,
 
 def column_of(name: str) -> str:
     """The column of the CSV that a feature is read from."""
-    return "published_at" if name in PUBLISHED else name
+    texts = {column: text for text, columns in TEXTS.items() for column in columns}
+    return "published_at" if name in PUBLISHED else texts.get(name, name)

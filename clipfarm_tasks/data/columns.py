@@ -3,9 +3,11 @@
 import re
 from enum import StrEnum
 
+from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.families import VECTOR_COLUMN
 
 PUBLISHED = ("published_hour", "published_weekday")
+"""What every feature set computes from the time of publication."""
 
 
 class Kind(StrEnum):
@@ -47,7 +49,9 @@ _BY_KIND = {
         comments_per_view age_days virality_score
     """,
 }
-KNOWN: dict[str, Kind] = {name: kind for kind, names in _BY_KIND.items() for name in names.split()}
+KNOWN: dict[str, Kind] = {name: kind for kind, names in _BY_KIND.items() for name in names.split()} | dict.fromkeys(
+    COMPUTED_NAMES, Kind.NUMERIC
+)
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind, kind_of, names_no_feature, numbers_rows
+from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.leakage import in_leakage_set, is_leakage, leakage_reason
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import VECTOR_COLUMN
@@ -111,7 +112,7 @@ def _check_named(
     header: Sequence[str], usable: set[str], extra: Collection[str], exclude: Collection[str], where: str
 ) -> None:
     for field, names in (("extra_features", extra), ("exclude_features", exclude)):
-        absent = sorted(set(names) - {*header, *PUBLISHED})
+        absent = sorted(set(names) - {*header, *PUBLISHED, *COMPUTED_NAMES})
         if absent:
             raise ConfigError(f"{field}: expected columns of the file, got {', '.join(map(repr, absent))}, in {where}")
     unusable = sorted(set(extra) - usable)

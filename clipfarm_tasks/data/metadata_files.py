@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from clipfarm_tasks.config import Frozen
+from clipfarm_tasks.config import FeatureSet, Frozen
 from clipfarm_tasks.data.metadata_scan import MetadataScan
 from clipfarm_tasks.families import Horizon
 
@@ -32,7 +32,11 @@ class ScanFacts(Frozen):
 
 
 def write_horizons(
-    source: BinaryIO, where: str, files: Mapping[Horizon, Path | BinaryIO], extra_features: Collection[str] = ()
+    source: BinaryIO,
+    where: str,
+    files: Mapping[Horizon, Path | BinaryIO],
+    feature_set: FeatureSet,
+    extra_features: Collection[str] = (),
 ) -> ScanFacts:
     """Read a metadata CSV once and write the rows of each horizon to its own Parquet file, in file order.
 
@@ -42,12 +46,13 @@ def write_horizons(
         source: the bytes of the CSV; they need not be seekable.
         where: the CSV, for messages.
         files: where to write, by horizon.
+        feature_set: what the run computes features from.
         extra_features: columns to keep whatever their names say.
 
     Raises:
         DataError: the CSV breaks a rule of `MetadataScan`.
     """
-    scan = MetadataScan(source, where, extra_features)
+    scan = MetadataScan(source, where, feature_set, extra_features)
     found: set[float] = set()
     unusable = 0
     with ExitStack() as stack:

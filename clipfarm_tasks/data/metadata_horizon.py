@@ -10,15 +10,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from clipfarm_tasks.data.captures import latest_rows, time_text
+from clipfarm_tasks.config import FeatureSet
+from clipfarm_tasks.data.captures import captures_of, latest_rows, nearest_rows, time_text
 from clipfarm_tasks.data.cells import UNDECODABLE
 from clipfarm_tasks.data.column_cells import ColumnCells, category_cells, column_of, numeric_cells, require_readable
 from clipfarm_tasks.data.column_spool import ColumnSpool
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind
+from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
+from clipfarm_tasks.data.feature_cells import FeatureCells
 from clipfarm_tasks.data.features import FeatureSpec, select_features
 from clipfarm_tasks.data.metadata_files import HorizonFile
 from clipfarm_tasks.data.metadata_report import MetadataReport
-from clipfarm_tasks.data.metadata_scan import CATEGORY, CREATOR, REQUIRED, UNREADABLE_TIME
+from clipfarm_tasks.data.metadata_scan import CREATOR, UNREADABLE_TIME
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 
@@ -28,9 +31,10 @@ _TARGETS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "target_log": np.log1p,
 }
 _LABEL = "horizon_view_count"
-_KNOWN_FEATURES = {
-    name for name, kind in KNOWN.items() if kind in (Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORICAL)
-} - set(PUBLISHED)
+_KNOWN_FEATURES = {name for name, kind in KNOWN.items() if kind in (Kind.NUMERIC, Kind.BOOLEAN, Kind.CATEGORICAL)} - {
+    *PUBLISHED,
+    *COMPUTED_NAMES,
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,12 @@ class HorizonRows:
 
     Attributes:
         chosen: (M,) int64 positions in the file of the rows that have a usable label, in the order of their video_id.
+        features: the candidate features of the same videos.
         report: the feature lists and counts.
     """
 
     chosen: NDArray[np.int64]
+    features: FeatureCells
     report: MetadataReport
 
 
@@ -50,18 +56,21 @@ def select_horizon(
     file: HorizonFile,
     horizon: Horizon,
     where: str,
+    feature_set: FeatureSet,
     extra_features: Collection[str] = (),
     exclude_features: Collection[str] = (),
 ) -> HorizonRows:
     """Keep the latest capture of each video at a horizon (rule 1), its target (rule 2) and its features (rule 3).
 
-    The latest capture decides, label or not: a video whose latest row has no usable label is dropped. Which columns are
-    features is judged by their cells in the kept rows (`ColumnCells.flaw`). One column is in memory at a time.
+    The latest capture decides, label or not: a video whose latest row has no usable label is dropped. Its features are
+    those of the same row, under ``v3`` those of the capture nearest to its publication. Which columns are features is
+    judged by their cells in the kept rows (`ColumnCells.flaw`). A few columns are in memory at a time.
 
     Args:
         file: the rows of the horizon.
         horizon: days after publication.
         where: the CSV, for messages.
+        feature_set: which features there are, and of which capture.
         extra_features: see `select_features`.
         exclude_features: see `select_features`.
 
@@ -73,7 +82,8 @@ def select_horizon(
     if not file.rows:
         found = [int(day) if day.is_integer() else day for day in facts.horizons]
         raise DataError(f"expected rows with horizon_days = {int(horizon)}, got horizons {found}, in {where}")
-    latest = latest_rows(file.column("video_id"), _numpy(file.column("captured_at")))
+    video_ids, captured_at = file.column("video_id"), _numpy(file.column("captured_at"))
+    latest = latest_rows(video_ids, captured_at)
     label = file.column(_LABEL).take(latest)
     usable = ~np.isnan(_numpy(label))
     dropped = {
@@ -87,16 +97,23 @@ def select_horizon(
     if not chosen.size:
         raise DataError(f"expected rows with a usable {_LABEL}, got none ({dropped}), in {where}")
 
-    numeric = {name: numeric_cells(name, file.column(name).take(chosen)) for name in _of_type(file, pa.float64())}
-    categorical = {name: category_cells(name, file.column(name).take(chosen)) for name in _of_type(file, CATEGORY)}
+    published_at, seen = _numpy(file.column("published_at")), chosen
+    if feature_set is FeatureSet.V3:
+        seen = nearest_rows(video_ids, captured_at, published_at)[usable]
+    candidates = FeatureCells(file, seen, captures_of(video_ids)[usable] == 1, feature_set)
+    numeric = {name: numeric_cells(name, candidates[name]) for name in candidates.numeric}
+    categorical = {name: category_cells(name, candidates[name]) for name in candidates.categorical}
     spec = select_features(
         facts.header, _usable(numeric), _usable(categorical), where, extra_features, exclude_features
     )
     judged = numeric | categorical
     features = {name: judged[name] for name in (*spec.numeric_cols, *spec.categorical_cols)}
-    require_readable(features, facts.examples, where)
+    require_readable(
+        {name: cells for name, cells in features.items() if name not in COMPUTED_NAMES}, facts.examples, where
+    )
     unreadable = {name: cells.unreadable for name, cells in features.items()}
     unreadable["captured_at"] = pc.sum(file.column(UNREADABLE_TIME).take(chosen)).as_py()
+    lag = (captured_at[seen] - published_at[seen]) / np.timedelta64(1, "h")
     unused = {name: judged[name] for name in sorted(judged) if name not in features}
     named = {column_of(name) for name in (*features, *unused, "captured_at")}
     report = MetadataReport(
@@ -106,10 +123,11 @@ def select_horizon(
         unreadable={name: count for name, count in sorted(unreadable.items()) if count},
         missing_rate={name: 1 - cells.readable / chosen.size for name, cells in features.items()},
         unused=unused,
+        feature_lag_hours=None if np.isnan(lag).all() else float(np.nanmedian(lag)),
         absent=tuple(sorted(_KNOWN_FEATURES - set(facts.header))),
         examples={name: cell for name, cell in sorted(facts.examples.items()) if name in named},
     )
-    return HorizonRows(chosen, report)
+    return HorizonRows(chosen, candidates, report)
 
 
 def filtered_schema(spec: FeatureSpec) -> pa.Schema:
@@ -140,12 +158,16 @@ def filtered_rows(file: HorizonFile, rows: HorizonRows) -> Iterator[pa.Table]:
     Raises:
         OSError: the temporary folder has no room.
     """
-    parts = [rows.chosen[start : start + PART_ROWS] for start in range(0, rows.chosen.size, PART_ROWS)]
+    features = {*rows.report.features.numeric_cols, *rows.report.features.categorical_cols}
     with tempfile.TemporaryFile(prefix="clipfarm-") as temporary:
         spool = ColumnSpool(temporary)
         for field in filtered_schema(rows.report.features):
-            column = file.column(_LABEL if field.name in _TARGETS else field.name)
-            spool.add(field, (_finished(field, column.take(part)) for part in parts))
+            if field.name in features:
+                column = rows.features[field.name]
+            else:
+                column = file.column(_LABEL if field.name in _TARGETS else field.name).take(rows.chosen)
+            parts = (column[start : start + PART_ROWS] for start in range(0, len(column), PART_ROWS))
+            spool.add(field, (_finished(field, part) for part in parts))
         yield from spool.parts()
 
 
@@ -159,10 +181,6 @@ def _finished(field: pa.Field, cells: pa.Array) -> pa.Array:
         return pa.array(_numpy(cells), from_pandas=True)
     texts = pc.cast(cells, pa.string())
     return pc.if_else(pc.equal(texts, UNDECODABLE), None, texts)
-
-
-def _of_type(file: HorizonFile, kind: pa.DataType) -> list[str]:
-    return [field.name for field in file.schema if field.type == kind and field.name not in REQUIRED]
 
 
 def _usable(candidates: dict[str, ColumnCells]) -> list[str]:

@@ -20,6 +20,9 @@ class MetadataReport(Frozen):
     unused: dict[str, ColumnCells] = Field(
         default={}, description="Columns that were read and are no features, known and new ones"
     )
+    feature_lag_hours: float | None = Field(
+        default=None, description="Median time from the publication of a video to the capture of its features, hours"
+    )
     absent: tuple[str, ...] = Field(default=(), description="Known feature columns that the CSV does not have")
     examples: dict[str, str] = Field(
         default={}, description="The first unreadable cell of the CSV, by column of the CSV that has one"

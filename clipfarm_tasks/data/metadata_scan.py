@@ -15,17 +15,21 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.cells import UNDECODABLE, parse_numbers, parse_text
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind
+from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
+from clipfarm_tasks.data.computed_features import TEXTS, text_statistics
 from clipfarm_tasks.data.csv_guard import GuardedReader
 from clipfarm_tasks.data.features import may_be_feature
 from clipfarm_tasks.errors import DataError
 
 BLOCK_BYTES = 8 * 2**20
 REQUIRED = ("video_id", "horizon_days", "horizon_view_count")
-# No column of the file can have this name: names are printable.
+# No column of the file can have these names: names are printable.
 UNREADABLE_TIME = "\x00unreadable_captured_at"
+OWN_VIEWS = "\x00view_count"
 CREATOR = "channel_id"  # no feature: whose video it is
 CATEGORY = pa.dictionary(pa.int32(), pa.string())
 _EXAMPLE_CHARACTERS = 40
@@ -36,20 +40,24 @@ class MetadataScan:
     """Iterates over a metadata CSV as tables, converting only what may become an id, a label or a feature.
 
     A table holds the rows of one block that name their video, in file order. Texts, leakage columns and identifiers but
-    those of the video and its creator are never converted. Memory is the text the parser reads ahead (32 blocks of
-    8 MiB) and one converted block.
+    those of the video and its creator are never converted; feature set ``v3`` counts in the texts, and reads the views
+    of the video at the capture, which it takes out of those of its channel. Memory is the text the parser reads ahead
+    (32 blocks of 8 MiB) and one converted block.
 
     Attributes:
         header: all column names of the file, read or not, without surrounding blanks.
         schema: of every table: captured_at (timestamp), whether it was unreadable, the publication's hour and weekday,
-            the publication itself (timestamp), video_id and channel_id (text), then the label columns and candidate
-            features in the header's order, as float64 (null missing, NaN unreadable) or dictionary of text.
+            the publication itself (timestamp), video_id and channel_id (text), what ``v3`` adds (float64), then the
+            label columns and candidate features in the header's order, as float64 (null missing, NaN unreadable) or
+            dictionary of text.
         rows_read: rows of the file so far.
         dropped: rows left out so far, by reason: ragged_row, missing_video_id, undecodable_video_id.
         examples: the first cell so far that cannot be read, cut to 40 characters, by column that was read.
     """
 
-    def __init__(self, source: BinaryIO, where: str, extra_features: Collection[str] = ()) -> None:
+    def __init__(
+        self, source: BinaryIO, where: str, feature_set: FeatureSet, extra_features: Collection[str] = ()
+    ) -> None:
         """Read the header of ``source``, which need not be seekable; ``where`` is the object, for messages.
 
         Columns that ``extra_features`` names are read whatever their names say.
@@ -62,10 +70,14 @@ class MetadataScan:
         written = self._reader.read_header()
         self.header = tuple(name.strip() for name in written)
         _check_header(self.header, where)
+        beside = (*TEXTS, "view_count") if feature_set is FeatureSet.V3 else ()
+        self._beside = [name for name in beside if name in self.header]
         self._wanted = {
-            name: raw for name, raw in zip(self.header, written, strict=True) if _is_read(name, extra_features)
+            name: raw
+            for name, raw in zip(self.header, written, strict=True)
+            if name in beside or _is_read(name, extra_features)
         }
-        self.schema = _schema(list(self._wanted))
+        self.schema = _schema([name for name in self._wanted if name not in beside], self._beside)
         self.rows_read = 0
         self.dropped = {"ragged_row": 0, "missing_video_id": 0, "undecodable_video_id": 0}
         self.examples: dict[str, str] = {}
@@ -116,6 +128,13 @@ class MetadataScan:
         batch = batch.filter(pc.fill_null(pc.invert(undecodable), False))
 
         columns = self._times(batch) | {"video_id": parse_text(batch["video_id"]), CREATOR: _creators(batch)}
+        for name in self._beside:
+            if name in TEXTS:
+                texts = parse_text(batch[name])
+                columns |= text_statistics(name, texts)
+                self._keep_example(name, batch[name], pc.equal(texts, UNDECODABLE))
+            else:
+                columns[OWN_VIEWS] = parse_numbers(batch[name])
         for name in self.schema.names[len(columns) :]:
             kind = KNOWN.get(name)
             if kind is Kind.CATEGORICAL:
@@ -180,10 +199,10 @@ def _check_header(header: tuple[str, ...], where: str) -> None:
 def _is_read(name: str, extra_features: Collection[str]) -> bool:
     if name in REQUIRED or name in ("captured_at", "published_at", CREATOR):
         return True
-    return name not in PUBLISHED and may_be_feature(name, extra_features)
+    return name not in (*PUBLISHED, *COMPUTED_NAMES) and may_be_feature(name, extra_features)
 
 
-def _schema(wanted: list[str]) -> pa.Schema:
+def _schema(wanted: list[str], beside: list[str]) -> pa.Schema:
     first = {
         "captured_at": pa.timestamp("us"),
         UNREADABLE_TIME: pa.bool_(),
@@ -191,6 +210,7 @@ def _schema(wanted: list[str]) -> pa.Schema:
         "published_at": pa.timestamp("us"),
         "video_id": pa.string(),
         CREATOR: pa.string(),
+        **{column: pa.float64() for name in beside for column in TEXTS.get(name, (OWN_VIEWS,))},
     }
     rest = {
         name: CATEGORY if KNOWN.get(name) is Kind.CATEGORICAL else pa.float64() for name in wanted if name not in first

@@ -62,6 +62,7 @@ def config_used(
             "devices": {family: device},
             "rank_metric": str(params.rank_metric),
             "feature_set_version": str(params.feature_set_version),
+            "median_feature_lag_hours": data.report.feature_lag_hours,
             **data.spec.model_dump(exclude={"unknown_columns"}),
             "fused_manifest_s3_key": manifest.key,
             "inputs": {

@@ -13,7 +13,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
 
 from clipfarm_tasks.families import VECTOR_COLUMN, CategoryPreset
 from clipfarm_tasks.models.inputs import F32, known_numbers
@@ -46,6 +46,8 @@ def linear_columns(
     vectors: Sequence[str],
     vector_scale: float,
     categories: CategoryPreset,
+    *,
+    is_held: bool,
 ) -> ColumnTransformer:
     """``pre`` for a linear model, fitted: numerics filled with the median, logged and scaled; categories one-hot.
 
@@ -62,14 +64,20 @@ def linear_columns(
         vectors: the D vector columns.
         vector_scale: what vectors are multiplied by.
         categories: which categories have a column of their own.
+        is_held: whether numerics are held between the smallest and the largest value of these rows.
     """
     plain_cols = [name for name in numeric_cols if name not in log_cols]
+
+    def scaled(columns: Sequence[str], *logged: FunctionTransformer) -> FrozenEstimator:
+        held = [MinMaxScaler(clip=True)] if is_held else []
+        return _frozen(make_pipeline(_median(), *logged, *held, StandardScaler()), metadata, columns)
+
     # np.dot with a number multiplies by it; np.multiply takes its second operand by position only.
     scaling = FunctionTransformer(np.dot, kw_args={"b": vector_scale}, feature_names_out="one-to-one")
     numbers = ColumnTransformer(
         [
-            ("log", _frozen(make_pipeline(_median(), *_log1p(), StandardScaler()), metadata, log_cols), list(log_cols)),
-            ("plain", _frozen(make_pipeline(_median(), StandardScaler()), metadata, plain_cols), plain_cols),
+            ("log", scaled(log_cols, *_log1p()), list(log_cols)),
+            ("plain", scaled(plain_cols), plain_cols),
             ("vector", scaling, slice(vectors[0], vectors[-1])),
         ]
     )

@@ -60,6 +60,12 @@ class ModelInputs:
         )
 
 
+def ranges_of(values: F64) -> list[list[float]]:
+    """F pairs of the smallest and the largest number in each column of (N, F) float64; 0 and 0 where all are NaN."""
+    known = [column[~np.isnan(column)] for column in values.T]
+    return [[float(column.min()), float(column.max())] if column.size else [0.0, 0.0] for column in known]
+
+
 def known_numbers(metadata: pd.DataFrame, columns: Sequence[str]) -> F64:
     """(N, F) float64 of these columns: NaN where a cell is missing, infinite or beyond `LARGEST_NUMBER`."""
     values = metadata[list(columns)].to_numpy(np.float64)

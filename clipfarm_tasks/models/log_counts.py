@@ -23,7 +23,7 @@ def logged_columns(train: pd.DataFrame, numeric_cols: Sequence[str], feature_set
     Args:
         train: N rows of the train part, and of no other.
         numeric_cols: columns to choose from.
-        feature_set: ``v2_log_counts`` chooses, ``v1_training_suite`` keeps everything raw.
+        feature_set: ``v1_training_suite`` keeps everything raw, the others choose.
     """
     if feature_set is FeatureSet.V1_TRAINING_SUITE:
         return ()

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.data.cells import LARGEST_NUMBER
 from clipfarm_tasks.models.family import FitOptions
-from clipfarm_tasks.models.inputs import F32, I64, known_numbers
+from clipfarm_tasks.models.inputs import F32, I64, known_numbers, ranges_of
 from clipfarm_tasks.models.log_counts import logged_columns
 
 
@@ -25,7 +26,9 @@ class Preprocess:
         num_mean: F means after filling and log1p.
         num_std: F standard deviations after filling and log1p; 1 for a constant column.
         cat_mappings: by column, category to embedding index, from 1; 0 is for unseen and missing ones.
-        log_cols: numeric columns taken as log1p (our addition to the published fields).
+        log_cols: numeric columns taken as log1p (this and the following are our additions to the published fields).
+        num_range: F pairs of the smallest and the largest value in the train part, in raw units, between which values
+            are held; None: they are not.
     """
 
     numeric_cols: list[str]
@@ -35,13 +38,15 @@ class Preprocess:
     num_std: list[float]
     cat_mappings: dict[str, dict[str, int]]
     log_cols: list[str]
+    num_range: list[list[float]] | None = None
 
     @classmethod
     def fit(cls, train: pd.DataFrame, options: FitOptions) -> Self:
         """Learn every statistic from the N rows of the train part. A column that is wholly missing becomes 0."""
         log_cols = logged_columns(train, options.numeric_cols, options.feature_set)
         raw = known_numbers(train, options.numeric_cols)  # (N, F)
-        median = np.array([np.median(known) if (known := c[~np.isnan(c)]).size else 0.0 for c in raw.T], np.float64)
+        known = [column[~np.isnan(column)] for column in raw.T]
+        median = np.array([np.median(values) if values.size else 0.0 for values in known], np.float64)
         filled = _filled_and_logged(raw, median, _mask(options.numeric_cols, log_cols))
         std = filled.std(axis=0)
         return cls(
@@ -52,12 +57,13 @@ class Preprocess:
             num_std=np.where(std > 0, std, 1.0).tolist(),
             cat_mappings={name: _vocabulary(train[name]) for name in options.categorical_cols},
             log_cols=list(log_cols),
+            num_range=ranges_of(raw) if options.feature_set is FeatureSet.V3 else None,
         )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`; what families add to it is left out."""
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python lists and dicts only, so that ``torch.load(weights_only=True)`` accepts them."""
@@ -75,6 +81,8 @@ class Preprocess:
         NaN of an infinity.
         """
         raw = known_numbers(frame, self.numeric_cols)
+        if self.num_range:
+            raw = np.clip(raw, *np.transpose(self.num_range))
         filled = _filled_and_logged(raw, np.array(self.num_median), _mask(self.numeric_cols, self.log_cols))
         scaled = (filled - np.array(self.num_mean)) / np.array(self.num_std)
         held: F32 = np.clip(scaled, -LARGEST_NUMBER, LARGEST_NUMBER).astype(np.float32)

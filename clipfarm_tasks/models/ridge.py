@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.families import PRESETS, Family, RidgePreset
 from clipfarm_tasks.models.column_transformer import (
     linear_columns,
@@ -63,6 +64,7 @@ class RidgeFamily:
                 vectors,
                 scale,
                 RECIPE.categories,
+                is_held=options.feature_set is FeatureSet.V3,
             )
 
             def blocks(size: int) -> Iterator[F64]:

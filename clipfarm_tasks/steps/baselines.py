@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import BaselinesRecord, MetadataRecord, VectorsRecord, VideoSplitRecord
 from clipfarm_tasks.data.captures import parse_times
+from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.split import MIN_ROWS, Part
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon, Modality
@@ -55,7 +56,7 @@ def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
             metadata=metadata[columns],
             vectors=_vectors(context, modalities, ids),
         ),
-        spec.numeric_cols,
+        tuple(name for name in spec.numeric_cols if name not in COMPUTED_NAMES),
         spec.categorical_cols,
         context.params.seed,
         context.settings.train_threads,

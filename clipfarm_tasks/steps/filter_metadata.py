@@ -30,7 +30,9 @@ def filter_metadata(context: StepContext, horizon: Horizon) -> MetadataRecord:
     where, params = context.store.uri(context.config.inputs.metadata.key), context.params
     with temporary_folder("labelled rows beside the scanned ones", scanned.size) as folder:
         file = HorizonFile(_download(context, scanned, folder))
-        rows = select_horizon(file, horizon, where, params.extra_features, params.exclude_features)
+        rows = select_horizon(
+            file, horizon, where, params.feature_set_version, params.extra_features, params.exclude_features
+        )
         _check_losses(rows, params.max_lost_fraction, where)
         key = keys.filtered_metadata(context.run_id, horizon)
         local = folder / "filtered.parquet"

@@ -22,7 +22,13 @@ def scan_metadata(context: StepContext) -> ScanRecord:
         context.store.download(kept.key, local, kept.etag, kept.size)
         files = {horizon: folder / f"{int(horizon)}.parquet" for horizon in context.params.horizons}
         with local.open("rb") as source:
-            facts = write_horizons(source, context.store.uri(pinned.key), files, context.params.extra_features)
+            facts = write_horizons(
+                source,
+                context.store.uri(pinned.key),
+                files,
+                context.params.feature_set_version,
+                context.params.extra_features,
+            )
         horizons = {}
         for horizon, path in files.items():
             key = keys.scanned_metadata(context.run_id, horizon)

@@ -25,7 +25,7 @@ RUN_OPTIONS = {
     "--max-epochs": ("epochs", "40"),
     "--patience": ("Epochs", "6"),
     "--projector-dim": ("columns", "128"),
-    "--feature-set": ("log1p", "v2_log_counts"),
+    "--feature-set": ("log1p", "v3"),
     "--device": ("CUDA", "auto"),
     "--max-quarantined-fraction": ("0 to 1", "0.05"),
     "--jobs": ("Tasks running at the same time", "one per core"),

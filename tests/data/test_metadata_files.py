@@ -7,6 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.data import metadata_files, metadata_scan
 from clipfarm_tasks.data.cells import UNDECODABLE
 from clipfarm_tasks.data.metadata_files import MOST_HORIZONS_NAMED, HorizonFile, write_horizons
@@ -24,7 +25,9 @@ def test_each_file_holds_the_rows_of_its_horizon_in_file_order():
 
 def test_facts_are_those_of_the_whole_file_and_travel_with_every_horizon():
     body = to_csv([row("a"), row("", days=30), row("b", days="week"), row("c", days=14.5)]) + b"ragged\r\n"
-    written = write_horizons(io.BytesIO(body), WHERE, {horizon: io.BytesIO() for horizon in Horizon})
+    written = write_horizons(
+        io.BytesIO(body), WHERE, {horizon: io.BytesIO() for horizon in Horizon}, FeatureSet.V2_LOG_COUNTS
+    )
     assert written.header == tuple(HEADER)
     assert written.rows_read == 5
     assert written.dropped == {
@@ -55,7 +58,12 @@ def test_row_groups_are_filled_over_blocks_and_text_stays_a_dictionary(monkeypat
     monkeypatch.setattr(metadata_scan, "BLOCK_BYTES", 300)
     monkeypatch.setattr(metadata_files, "GROUP_ROWS", 20)
     file = io.BytesIO()
-    write_horizons(io.BytesIO(to_csv([row(f"v{i}", query=f"q{i}") for i in range(50)])), WHERE, {Horizon.D7: file})
+    write_horizons(
+        io.BytesIO(to_csv([row(f"v{i}", query=f"q{i}") for i in range(50)])),
+        WHERE,
+        {Horizon.D7: file},
+        FeatureSet.V2_LOG_COUNTS,
+    )
     parquet = pq.ParquetFile(file)
     groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
     assert all(group.num_rows >= 20 for group in groups[:-1])
@@ -92,6 +100,6 @@ def test_equal_bytes_give_equal_files():
     written = []
     for _ in range(2):
         file = io.BytesIO()
-        write_horizons(io.BytesIO(to_csv(rows)), WHERE, {Horizon.D7: file})
+        write_horizons(io.BytesIO(to_csv(rows)), WHERE, {Horizon.D7: file}, FeatureSet.V2_LOG_COUNTS)
         written.append(file.getvalue())
     assert written[0] == written[1]

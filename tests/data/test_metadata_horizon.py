@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.data import metadata_files, metadata_horizon, metadata_scan
 from clipfarm_tasks.data.cells import LARGEST_NUMBER
 from clipfarm_tasks.data.column_cells import Flaw
@@ -89,7 +90,7 @@ def test_no_python_object_is_made_of_an_id():
     file = scan(body)[Horizon.D7]
     tracemalloc.start()
     try:
-        metadata_horizon.select_horizon(file, Horizon.D7, WHERE)
+        metadata_horizon.select_horizon(file, Horizon.D7, WHERE, FeatureSet.V2_LOG_COUNTS)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -362,7 +363,7 @@ def test_every_column_is_read_once_however_many_parts_there_are(monkeypatch):
     monkeypatch.setattr(metadata_horizon, "PART_ROWS", 3)
     body = to_csv([row(f"v{i:02d}", duration=str(i)) for i in range(50)])
     file = scan(body)[Horizon.D7]
-    rows = metadata_horizon.select_horizon(file, Horizon.D7, WHERE)
+    rows = metadata_horizon.select_horizon(file, Horizon.D7, WHERE, FeatureSet.V2_LOG_COUNTS)
     read = []
     column = HorizonFile.column
     monkeypatch.setattr(HorizonFile, "column", lambda self, name: read.append(name) or column(self, name))

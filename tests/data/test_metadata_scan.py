@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.data import metadata_scan
 from clipfarm_tasks.data.metadata_scan import MetadataScan
 from clipfarm_tasks.errors import DataError, TransientError
@@ -40,7 +41,7 @@ def test_quoted_text_over_lines_survives_every_chunking(monkeypatch):
 
 
 def test_dropped_texts_are_never_converted():
-    scan_of = MetadataScan(io.BytesIO(to_csv([row(title="secret")])), WHERE)
+    scan_of = MetadataScan(io.BytesIO(to_csv([row(title="secret")])), WHERE, FeatureSet.V2_LOG_COUNTS)
     assert "title" in scan_of.header
     assert [table.column_names for table in scan_of] == [scan_of.schema.names]
     assert "title" not in scan_of.schema.names

@@ -1,7 +1,5 @@
 """Pods that the tests of the API server send, and what they look at."""
 
-import time
-
 import pytest
 from kubernetes.client import ApiException
 
@@ -28,13 +26,6 @@ def pod(name="job", code="print('done')", *, labels=None, env=(), **spec):
 # Says so, then lives until it is told otherwise; `deaf` does not listen to SIGTERM.
 LONG = "import time; print('up'); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(60)"
-
-
-def eventually(condition):
-    deadline = time.monotonic() + 60  # never reached where it comes to it
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert condition()
 
 
 def condition(found, kind):

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from tests.eventually import eventually
 from tests.kubernetes.api_server import KubernetesApi
 from tests.kubernetes.behaviours import (
     evicted,
@@ -13,7 +14,7 @@ from tests.kubernetes.behaviours import (
     pending_forever,
     succeed_without_running,
 )
-from tests.kubernetes.pods import LONG, NAMESPACE, condition, eventually, log_refusal, pod, waiting
+from tests.kubernetes.pods import LONG, NAMESPACE, condition, log_refusal, pod, waiting
 
 
 def test_pending_forever(api, core, create):

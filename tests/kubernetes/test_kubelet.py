@@ -9,12 +9,13 @@ import psutil
 import pytest
 from kubernetes.client import ApiException
 
+from tests.eventually import eventually
 from tests.kubernetes.api_server import KubernetesApi
 from tests.kubernetes.behaviours import (
     pending_forever,
     succeed_without_running,
 )
-from tests.kubernetes.pods import DEAF, LONG, NAMESPACE, condition, eventually, log, log_refusal, pod, waiting
+from tests.kubernetes.pods import DEAF, LONG, NAMESPACE, condition, log, log_refusal, pod, waiting
 
 
 def test_a_command_runs_and_succeeds(api, core, create, state):

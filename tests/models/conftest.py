@@ -58,7 +58,7 @@ def make_options(**changes) -> FitOptions:
     values = {
         "numeric_cols": NUMERIC,
         "categorical_cols": CATEGORICAL,
-        "feature_set": FeatureSet.V2_LOG_COUNTS,
+        "feature_set": FeatureSet.V3,
         "seed": 7,
         "device": Device.CPU,
         "threads": 1,

@@ -11,6 +11,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from clipfarm_tasks.config import FeatureSet
 from clipfarm_tasks.families import CategoryPreset, Family
 from clipfarm_tasks.models import skops_file
 from clipfarm_tasks.models.column_transformer import (
@@ -36,7 +37,7 @@ def frame_of(videos):
 
 def fitted_linear(videos, numeric_cols=NUMERIC, log_cols=("subscribers",), categorical_cols=CATEGORICAL, scale=1.0):
     metadata = metadata_frame(videos.rows.metadata, numeric_cols, categorical_cols)
-    return linear_columns(metadata, numeric_cols, log_cols, categorical_cols, VECTORS, scale, CATEGORIES)
+    return linear_columns(metadata, numeric_cols, log_cols, categorical_cols, VECTORS, scale, CATEGORIES, is_held=True)
 
 
 @pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
@@ -76,7 +77,8 @@ def test_linear_columns_scale_numerics_and_leave_vectors_alone(videos):
 
 def test_the_file_of_ridge_is_a_pipeline_that_learns_anew(videos, options, tmp_path):
     model = create(Family.RIDGE)
-    model.fit(videos.rows, videos.target, videos.rows, videos.target, options())
+    v2 = options(feature_set=FeatureSet.V2_LOG_COUNTS)
+    model.fit(videos.rows, videos.target, videos.rows, videos.target, v2)
     model.save(tmp_path)
     loaded = skops_file.load(tmp_path / "ridge.skops")
     frame, predicted = frame_of(videos), loaded.predict(frame_of(videos))
@@ -106,6 +108,19 @@ def test_linear_columns_learn_from_all_rows_what_an_unfrozen_pipeline_learns(vid
     np.testing.assert_array_equal(features[:, 22:], one_hot)
 
 
+@pytest.mark.parametrize("log_cols", [(), ("subscribers",)])
+def test_held_numerics_stay_in_the_range_of_the_train_part(videos, log_cols):
+    pre, frame = fitted_linear(videos, log_cols=log_cols), frame_of(videos)
+    smallest, largest = frame["subscribers"].min(), frame["subscribers"].max()
+    beyond, within = (frame.assign(subscribers=value) for value in (1e14, largest))
+    np.testing.assert_allclose(pre.transform(beyond), pre.transform(within))
+    np.testing.assert_allclose(
+        pre.transform(frame.assign(subscribers=0.0)), pre.transform(frame.assign(subscribers=smallest))
+    )
+    anew = clone(pre).fit(frame.assign(subscribers=frame["subscribers"] * 3))
+    assert (anew.transform(frame.assign(subscribers=2 * largest)) != anew.transform(within)).any()
+
+
 def test_vectors_are_multiplied_by_one_number(videos):
     plain, halved = (fitted_linear(videos, scale=scale).transform(frame_of(videos)) for scale in (1.0, 0.5))
     np.testing.assert_array_equal(halved[:, 3:22], 0.5 * plain[:, 3:22])
@@ -126,7 +141,7 @@ def test_rare_and_unseen_categories_share_the_last_column(videos, make):
     rare = videos.rows.metadata.assign(language=["fr", "it", "es"] + 197 * ["de"])
     metadata = metadata_frame(rare, (), ("language",))
     if make == "linear":
-        pre = linear_columns(metadata, (), (), ("language",), VECTORS, 1.0, CATEGORIES)
+        pre = linear_columns(metadata, (), (), ("language",), VECTORS, 1.0, CATEGORIES, is_held=False)
     else:
         pre = tree_columns((), (), (), ("language",), VECTORS, CATEGORIES)
         pre.fit(with_vectors(metadata, VECTORS, videos.rows.fused))

@@ -332,7 +332,7 @@ def test_artifacts_hold_exactly_the_published_keys(family, model, videos, tmp_pa
 
 PREPROCESS_KEYS = {
     *("numeric_cols", "categorical_cols", "num_median", "num_mean", "num_std", "cat_mappings"),
-    "log_cols",
+    *("log_cols", "num_range"),
 }
 
 

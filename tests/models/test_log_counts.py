@@ -57,7 +57,9 @@ def test_skewness_of_a_constant_is_zero_and_of_huge_counts_finite():
 def test_the_choice_is_made_on_the_train_part_alone(options):
     # The validation rows would tip both columns the other way.
     train = pd.DataFrame({"tail": COLUMNS["count"], "flat": COLUMNS["hour"]})
-    chosen = Preprocess.fit(train, options(numeric_cols=("tail", "flat"), categorical_cols=()))
+    chosen = Preprocess.fit(
+        train, options(numeric_cols=("tail", "flat"), categorical_cols=(), feature_set=FeatureSet.V2_LOG_COUNTS)
+    )
     assert chosen.log_cols == ["tail"]
     later = pd.DataFrame({"tail": [-5.0, np.nan, 10.0], "flat": [1e12, np.inf, 3.0]})
     prepared = chosen.numerics(later)

@@ -32,7 +32,7 @@ def test_numerics_are_those_of_scikit_learn(options, new_videos):
 
 
 def test_a_constant_column_is_zero_and_stays_finite_when_it_varies_later(options):
-    preprocess = Preprocess.fit(frame(), options())
+    preprocess = Preprocess.fit(frame(), options(feature_set=FeatureSet.V2_LOG_COUNTS))
     assert preprocess.num_std[2] == 1.0
     np.testing.assert_array_equal(preprocess.numerics(frame())[:, 2], 0.0)
     np.testing.assert_array_equal(preprocess.numerics(frame(is_short=3.0))[:, 2], 2.0)
@@ -63,6 +63,18 @@ def test_the_dict_is_plain_and_brings_everything_back(options):
 def test_no_columns_at_all_give_arrays_of_no_width(options):
     preprocess = Preprocess.fit(frame(), options(numeric_cols=(), categorical_cols=()))
     assert preprocess.numerics(frame()).shape == preprocess.categories(frame()).shape == (4, 0)
+
+
+def test_v3_holds_numbers_in_the_range_of_the_train_part(options):
+    preprocess = Preprocess.fit(frame(), options())
+    assert preprocess.num_range == [[1.0, 8.0], [5.0, 8.0], [1.0, 1.0]]
+    later = frame(subscribers=[0.0, np.nan, 1e12, 8.0], duration=[-1e9, 5.0, 8.0, 99.0])
+    within = frame(subscribers=[1.0, 3.0, 8.0, 8.0], duration=[5.0, 5.0, 8.0, 8.0])
+    np.testing.assert_array_equal(preprocess.numerics(later), preprocess.numerics(within))
+    before = Preprocess.fit(frame(), options(feature_set=FeatureSet.V2_LOG_COUNTS))
+    assert before.num_range is None
+    np.testing.assert_array_equal(before.numerics(frame()), preprocess.numerics(frame()))
+    assert (before.numerics(later) != before.numerics(within)).any()
 
 
 def test_no_number_leaves_float32_however_small_the_scale(options):

@@ -12,7 +12,7 @@ from kubernetes.client import models as k8s
 from kubernetes.client.exceptions import ApiException
 
 from tests.kubernetes import behaviours
-from tests.plugins.pods.training_task import JOB, Try, assert_succeeded
+from tests.plugins.pods.training_task import JOB, Try, assert_no_pod, assert_succeeded
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -59,14 +59,14 @@ def test_a_secret_that_is_missing_is_named(run, api, monkeypatch):
     api.secrets.clear()
     with pytest.raises(AirflowException, match='CreateContainerConfigError: secret "clipfarm-s3" not found'):
         Try.of(run, *JOB).execute()
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_pod_past_its_deadline_says_so(run, api, monkeypatch):
     monkeypatch.setenv("CLIPFARM_POD_ACTIVE_DEADLINE_S", "1")
     with pytest.raises(AirflowException, match="DeadlineExceeded"):
         Try.of(run, *JOB).execute()
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_pod_nobody_has_room_for_is_given_up_and_never_runs_later(run, api, monkeypatch):
@@ -76,7 +76,7 @@ def test_a_pod_nobody_has_room_for_is_given_up_and_never_runs_later(run, api, mo
     with pytest.raises(AirflowException, match=said) as failed:
         Try.of(run, *JOB).execute()
     assert not isinstance(failed.value, AirflowFailException)
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_an_image_that_cannot_be_pulled_fails_fast(run, api):
@@ -84,7 +84,7 @@ def test_an_image_that_cannot_be_pulled_fails_fast(run, api):
     with pytest.raises(AirflowException, match="Image cannot be pulled") as failed:
         Try.of(run, *JOB).execute()
     assert "\n" not in str(failed.value)
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_registry_that_comes_back_costs_no_try(run, api):

@@ -10,7 +10,15 @@ from airflow.sdk.module_loading import import_string
 
 from clipfarm_tasks import keys
 from tests.kubernetes import behaviours
-from tests.plugins.pods.training_task import CONNECTION, JOB, Try, assert_succeeded, is_published, once_watched
+from tests.plugins.pods.training_task import (
+    CONNECTION,
+    JOB,
+    Try,
+    assert_no_pod,
+    assert_succeeded,
+    is_published,
+    once_watched,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -87,7 +95,7 @@ def test_a_false_success_of_the_pod_is_none_of_the_task(run, api):
     _, resume = resumed(run, event)
     with pytest.raises(AirflowException, match="exit code 0"):
         resume()
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_pod_that_is_gone_before_the_task_goes_on_decides_nothing(run, api):
@@ -127,7 +135,7 @@ def test_an_image_that_cannot_be_pulled_fails_fast_and_in_one_line(run, api):
     with pytest.raises(AirflowException, match="Image cannot be pulled") as failed:
         resume()
     assert "\n" not in str(failed.value)
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_pod_deleted_before_its_start_is_told_with_its_last_state(run, api):
@@ -166,7 +174,7 @@ def test_exit_code_2_is_never_retried(run, api):
     _, resume = resumed(run, event_of(deferred(Try.of(run, *JOB))))
     with pytest.raises(AirflowFailException, match="exit code 2"):
         resume()
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_pod_nobody_has_room_for_is_given_up(run, api, monkeypatch):
@@ -177,7 +185,7 @@ def test_a_pod_nobody_has_room_for_is_given_up(run, api, monkeypatch):
     _, resume = resumed(run, event)
     with pytest.raises(AirflowException, match="too long to be scheduled"):
         resume()
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_person_who_ends_a_deferred_task_ends_its_pod(run, api):

@@ -8,7 +8,7 @@ from clipfarm_pod_lifecycle import create_or_adopt
 
 from tests.kubernetes import behaviours
 from tests.kubernetes.cluster_client import core_client
-from tests.plugins.pods.training_task import IMAGE, JOB, Try, assert_succeeded, is_published
+from tests.plugins.pods.training_task import IMAGE, JOB, Try, assert_no_pod, assert_succeeded, is_published
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
@@ -43,7 +43,7 @@ def test_two_tries_at_once_share_one_pod(run, api):
     assert failures == []
     assert tries[0].returned["success_sha256"] == tries[1].returned["success_sha256"]
     assert len(api.created) == 1
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_lost_answer_to_create_makes_no_second_pod(run, api):

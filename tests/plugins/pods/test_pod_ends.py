@@ -14,6 +14,7 @@ from tests.plugins.pods.training_task import (
     CONNECTION,
     JOB,
     Try,
+    assert_no_pod,
     assert_succeeded,
     is_published,
     marker_of,
@@ -31,7 +32,7 @@ def test_exit_code_2_is_never_retried_and_says_why(run, api):
     ) as failed:
         Try.of(run, *JOB).execute()
     assert "Traceback" not in str(failed.value)
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_other_exit_codes_are_retried(run, api, deployment):
@@ -56,7 +57,7 @@ def test_out_of_memory_names_the_setting(run, api):
     api.behave(behaviours.oom_killed(after_lines=0))
     with pytest.raises(AirflowException, match=r"137 \(OOMKilled\); raise CLIPFARM_POD_RIDGE_MEMORY_MIB$"):
         Try.of(run, *JOB).execute()
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_a_pod_deleted_from_outside_is_trained_again_by_the_next_try(run, api):

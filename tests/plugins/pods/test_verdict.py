@@ -12,6 +12,7 @@ from tests.kubernetes import behaviours
 from tests.plugins.pods.training_task import (
     JOB,
     Try,
+    assert_no_pod,
     assert_succeeded,
     is_published,
     meanwhile,
@@ -33,7 +34,7 @@ def test_a_pod_that_succeeds_without_a_snapshot_is_a_failure(run, api):
         attempt.execute()
     assert not isinstance(failed.value, AirflowFailException)
     assert attempt.returned is None
-    assert api.pods() == []
+    assert_no_pod(api)
 
 
 def test_sigterm_of_the_worker_is_no_success_and_the_next_try_picks_the_pod_up(run, api):

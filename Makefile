@@ -34,7 +34,7 @@ $(STAMP): requirements.txt
 	@$(BIN)/python -m pip install -qq --requirement requirements.txt
 	@touch $@
 
-demo: $(STAMP) ## Train all 24 models on a synthetic bucket through Airflow, print the leaderboard
+demo: $(STAMP) ## Train all 24 models and 6 ensembles on a synthetic bucket through Airflow, print the leaderboard
 	@$(BIN)/python -m clipfarm_tasks.stack demo
 
 up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C

@@ -82,6 +82,11 @@ class RunParams(Frozen):
         description="v3: as v2_log_counts, with ratios, text statistics and the time of day, of the capture nearest to "
         "publication; v2_log_counts: log1p of heavy-tailed counts first; v1_training_suite: raw numerics",
     )
+    refit: bool = Field(
+        default=True,
+        description="Fit once more on train and val together after val has chosen epochs and trees; metrics of val "
+        "stay those of the fit that has not seen it",
+    )
     device: Device = Field(
         default=Device.AUTO, description="Device of the neural families; auto takes CUDA when there is one"
     )

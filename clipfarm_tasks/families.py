@@ -4,8 +4,10 @@ Importing this module costs nothing: it is part of what DAG files read at parse 
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Final, Literal
 
 # What the vector columns of the published pipelines are called; no metadata column of such a name is a feature.
 VECTOR_COLUMN = re.compile(r"(fused|proj)_[0-9]+")
@@ -33,6 +35,17 @@ class Family(StrEnum):
     GATED_FUSION_MLP = "gated_fusion_mlp"
     RIDGE = "ridge"
     GBDT = "gbdt"
+
+
+ENSEMBLE: Final = "ensemble"
+"""The blend of a pair's families: a model like any other to who reads results, but no family that can be asked for."""
+
+ModelName = Family | Literal["ensemble"]
+
+
+def model_names(families: Sequence[Family]) -> tuple[ModelName, ...]:
+    """The models of a pair that trains these families: they, and their blend where there is more than one."""
+    return (*families, ENSEMBLE) if len(families) > 1 else tuple(families)
 
 
 class Baseline(StrEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import RunParams
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy, model_names
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _pair(strategy: Strategy, horizon: Horizon, params: RunParams) -> list[Task]
     )
     split = Task("build_split", strategy, horizon, needs=_ids(inputs))
     jobs = [Task("train", strategy, horizon, family, needs=(split.id,)) for family in params.models]
+    if ENSEMBLE in model_names(params.models):
+        jobs.append(Task(ENSEMBLE, strategy, horizon, needs=_ids(jobs), some_may_be_left_out=True))
     publish = Task("publish_snapshot", strategy, horizon, needs=_ids(jobs), some_may_be_left_out=True)
     return [split, *jobs, publish]
 

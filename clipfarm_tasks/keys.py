@@ -2,7 +2,7 @@
 
 import re
 
-from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Modality, ModelName, Strategy
 
 METADATA_CSV = "Data/raw/Metadata/shorts_metadata_horizon.csv"
 SUCCESS = "_SUCCESS"
@@ -23,6 +23,13 @@ def task_id(
     if strategy is not None:
         return f"{step}_{strategy}"
     return step if horizon is None else f"{step}_{int(horizon)}d"
+
+
+def model_task_id(model: ModelName, strategy: Strategy, horizon: Horizon) -> str:
+    """Name of the task that makes a model: ``concat_7d.train_ridge`` or ``concat_7d.ensemble``."""
+    if model == ENSEMBLE:
+        return task_id(ENSEMBLE, strategy, horizon)
+    return task_id("train", strategy, horizon, Family(model))
 
 
 # What upstream writes.
@@ -185,9 +192,9 @@ def snapshots_prefix(run_id: str) -> str:
     return f"clipfarm/models/snapshots/run_id={run_id}/"
 
 
-def job_snapshot(run_id: str, family: Family, strategy: Strategy, horizon: Horizon) -> str:
-    """One training job's snapshot."""
-    return f"{snapshots_prefix(run_id)}model={family}/strategy={strategy}/horizon={int(horizon)}/"
+def job_snapshot(run_id: str, model: ModelName, strategy: Strategy, horizon: Horizon) -> str:
+    """The snapshot of one training job, or of a pair's ensemble."""
+    return f"{snapshots_prefix(run_id)}model={model}/strategy={strategy}/horizon={int(horizon)}/"
 
 
 def pair_snapshot(run_id: str, strategy: Strategy, horizon: Horizon) -> str:

@@ -1,6 +1,7 @@
 """Retrain the models that predict how many views a short video has 7 and 30 days after it was published.
 
-Every day at 00:00 UTC: 3 fusion strategies x 2 horizons x 4 families = 24 jobs, in workers or pods, one leaderboard.
+Every day at 00:00 UTC: 3 fusion strategies x 2 horizons x 4 families = 24 jobs, in workers or pods, an ensemble of
+each pair, one leaderboard.
 
 **Inputs** (bucket `CLIPFARM_BUCKET`, connection `clipfarm_s3`): the metadata CSV, the fused manifests with their
 shards, the per-modality vectors. `resolve_run` keeps a copy of CSV, manifests and schemas, and the first task that

@@ -22,7 +22,7 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
 from clipfarm_tasks.deployment.form import from_form
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, TransientError
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy, model_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +111,7 @@ def requested(
         Horizon(horizon) if horizon is not None else None,
         Family(family) if family is not None else None,
     )
-    if not record.requests(*wanted):
+    if not record.requests(*wanted) or (name == ENSEMBLE and name not in model_names(record.models)):
         asked = f"strategy={strategy} horizon={horizon} family={family}"
         raise AirflowSkipException(f"run {record.run_id} does not ask for {asked}")
     return record, *wanted

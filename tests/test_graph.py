@@ -51,12 +51,12 @@ def test_whole_graph():
         "reconstruct_modalities",
         "baselines_7d",
         "baselines_30d",
-        *(f"{pair}.{step}" for pair in pairs for step in ("build_split", "publish_snapshot")),
+        *(f"{pair}.{step}" for pair in pairs for step in ("build_split", "ensemble", "publish_snapshot")),
         *(f"{pair}.train_{family}" for pair in pairs for family in Family),
         "leaderboard",
         "gate",
     }
-    assert len(tasks) == 52  # the 53rd, resolve_run, comes before there is a graph
+    assert len(tasks) == 58  # the 59th, resolve_run, comes before there is a graph
 
 
 def test_edges():
@@ -78,14 +78,18 @@ def test_edges():
     }
     for family in Family:
         assert tasks[f"{pair}.train_{family}"].needs == (f"{pair}.build_split",)
-    assert set(tasks[f"{pair}.publish_snapshot"].needs) == {f"{pair}.train_{family}" for family in Family}
+    jobs = {f"{pair}.train_{family}" for family in Family}
+    assert set(tasks[f"{pair}.ensemble"].needs) == jobs
+    assert set(tasks[f"{pair}.publish_snapshot"].needs) == jobs | {f"{pair}.ensemble"}
     baselines = ("baselines_7d", "baselines_30d")
     assert set(tasks["baselines_30d"].needs) == {"split_videos_30d", "reconstruct_modalities"}
     # Every job and every publication: what has failed early leaves others that still train.
     assert sorted(tasks["leaderboard"].after) == sorted(
-        name for name in tasks if ".train_" in name or name.endswith(".publish_snapshot") or name in baselines
+        name
+        for name in tasks
+        if ".train_" in name or name.endswith((".ensemble", ".publish_snapshot")) or name in baselines
     )
-    assert len(tasks["leaderboard"].after) == 24 + 6 + 2
+    assert len(tasks["leaderboard"].after) == 24 + 6 + 6 + 2
     assert tasks["leaderboard"].needs == ()
     assert (tasks["gate"].needs, tasks["gate"].after) == (("leaderboard",), ())
 

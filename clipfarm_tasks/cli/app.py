@@ -59,6 +59,7 @@ def run(
     patience: options.Patience = options.default("patience"),
     projector_dim: options.ProjectorDim = options.default("projector_dim"),
     feature_set: options.FeatureSetOption = options.default("feature_set_version"),
+    refit: options.Refit = options.default("refit"),
     device: options.DeviceOption = options.default("device"),
     max_quarantined_fraction: options.MaxQuarantined = options.default("max_quarantined_fraction"),
     extra_feature: options.Extra = list(options.default("extra_features")),
@@ -86,6 +87,7 @@ def run(
         "patience": patience,
         "projector_dim": projector_dim,
         "feature_set_version": feature_set,
+        "refit": refit,
         "device": device,
         "max_quarantined_fraction": max_quarantined_fraction,
         "extra_features": extra_feature,
@@ -105,8 +107,8 @@ def step(
         str,
         typer.Argument(
             help="Step: resolve_run, scan_metadata, filter_metadata, split_videos, resolve_manifest, "
-            "reconstruct_fused, reconstruct_modalities, baselines, build_split, train, publish_snapshot, leaderboard "
-            "or gate"
+            "reconstruct_fused, reconstruct_modalities, baselines, build_split, train, ensemble, publish_snapshot, "
+            "leaderboard or gate"
         ),
     ],
     run_id: Annotated[str, typer.Option(help="Id of the run: a resolved one, or for resolve_run a new one")],

@@ -49,6 +49,7 @@ MaxQuarantined = Annotated[float, typer.Option("--max-quarantined-fraction", hel
 Extra = Annotated[list[str], typer.Option("--extra-feature", help=f"{_help('extra_features')}; repeatable.")]
 Exclude = Annotated[list[str], typer.Option("--exclude-feature", help=f"{_help('exclude_features')}; repeatable.")]
 MaxLost = Annotated[float, typer.Option("--max-lost-fraction", help=_help("max_lost_fraction"))]
+Refit = Annotated[bool, typer.Option("--refit/--no-refit", help=_help("refit"))]
 MaxTextLoss = Annotated[float, typer.Option("--max-text-loss", help=_help("max_text_loss"))]
 EmbargoDays = Annotated[int | None, typer.Option("--embargo-days", help=_help("embargo_days"))]
 Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]

@@ -16,7 +16,7 @@ from clipfarm_tasks.config import RankMetric
 from clipfarm_tasks.evaluation.certainty import Certainty
 from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.ranking import METRIC_COLUMNS, PARTS, PartMetrics, flatten, sort_key
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import Horizon, ModelName, Strategy
 from clipfarm_tasks.run_config import RunConfig
 
 OK = "ok"
@@ -67,7 +67,7 @@ class JobResult:
     Attributes:
         strategy: fusion strategy.
         horizon: days after publication.
-        family: model family.
+        model: model family, or ``ensemble``.
         metrics_key: S3 key of the job's metrics_summary.json, where it is or would be.
         metrics: see `metrics_of`; None when the job has no finished snapshot; likewise the following.
         rows: how many rows it was judged on, by part (val, test).
@@ -76,7 +76,7 @@ class JobResult:
 
     strategy: Strategy
     horizon: Horizon
-    family: Family
+    model: ModelName
     metrics_key: str
     metrics: PartMetrics | None
     rows: Mapping[str, int] | None = None
@@ -85,7 +85,7 @@ class JobResult:
     @property
     def name(self) -> str:
         """The job as people call it: ``concat_7d.ridge``."""
-        return f"{self.strategy}_{int(self.horizon)}d.{self.family}"
+        return f"{self.strategy}_{int(self.horizon)}d.{self.model}"
 
 
 def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[dict[str, Any]]:
@@ -96,10 +96,10 @@ def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[
     """
     rows: list[dict[str, Any]] = [
         {
-            "model_family": str(job.family),
+            "model_family": str(job.model),
             "fusion_strategy": str(job.strategy),
             "target_horizon_days": int(job.horizon),
-            "model": str(job.family),
+            "model": str(job.model),
             **json_safe(flatten(job.metrics)),
             "metrics_key": job.metrics_key,
             "status": MISSING if job.metrics is None else OK,

@@ -8,7 +8,7 @@ from clipfarm_tasks.evaluation.json_safe import json_safe
 from clipfarm_tasks.evaluation.scope import TARGET_TRANSFORM, Scope, in_family_order
 from clipfarm_tasks.evaluation.shared_data import require_shared_data
 from clipfarm_tasks.evaluation.training_data import TrainingData
-from clipfarm_tasks.families import Family
+from clipfarm_tasks.families import ENSEMBLE, Family
 
 _OWN = ("hyperparams", "training_data_sha256")  # keyed by family, and merged by it
 _PER_FAMILY = frozenset({"model_family", "trained_models", "device", "devices", "versions", *_OWN})
@@ -104,7 +104,8 @@ def merge_config_used(scope: Scope, documents: Mapping[str, Mapping[str, Any]]) 
                     f"expected {key} of all jobs to be equal, got {first.get(key)!r} of {families[0]} and "
                     f"{other.get(key)!r} of {name}, in config_used.json, {scope.where}"
                 )
-    require_shared_data({Family(name): documents[name]["training_data_sha256"][name] for name in families}, scope.where)
+    sha256 = {name: documents[name]["training_data_sha256"][name] for name in families if name != ENSEMBLE}
+    require_shared_data({Family(name): digests for name, digests in sha256.items()}, scope.where)
     devices = {name: documents[name]["devices"][name] for name in families}
     return {
         **first,

@@ -71,19 +71,71 @@ def job_documents(
     absent = [part for part in PARTS if part not in predictions]
     if absent:
         raise DataError(f"expected predictions of {PARTS}, got none of {absent}, in {scope.where}")
-    family = str(scope.family)
+    return _documents(
+        scope,
+        predictions,
+        data.rows,
+        config_used(scope, data, hyperparams, device, training_data_sha256, versions),
+        data_summary(scope, data),
+    )
+
+
+def ensemble_documents(
+    scope: Scope,
+    jobs: Mapping[str, Documents],
+    rows: pd.DataFrame,
+    predictions: Mapping[str, pd.DataFrame],
+    hyperparams: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> Documents:
+    """Documents of the blend of several jobs of a pair.
+
+    Args:
+        scope: the ensemble's snapshot.
+        jobs: documents of each member, by family.
+        rows: split manifest of the pair.
+        predictions: `predictions_frame` of val and of test, with the ensemble's columns.
+        hyperparams: the weights and how they were found.
+        versions: versions of the libraries.
+
+    Raises:
+        DataError: the members differ in data, config or rows.
+    """
+    families = in_family_order(jobs, scope.where)
+    members = merge_config_used(scope, {name: jobs[name].config_used for name in families})
+    name, device = scope.model_family, members["device"]
+    config = {
+        **members,
+        "trained_models": [name],
+        "devices": {name: device},
+        "hyperparams": {name: json_safe(hyperparams)},
+        "training_data_sha256": {name: members["training_data_sha256"]},
+        "versions": dict(versions),
+    }
+    return _documents(scope, predictions, rows, config, _same_data(jobs, families, scope.where))
+
+
+def _documents(
+    scope: Scope,
+    predictions: Mapping[str, pd.DataFrame],
+    rows: pd.DataFrame,
+    config: Mapping[str, Any],
+    summary: Mapping[str, Any],
+) -> Documents:
+    """Documents of one model, out of its predictions."""
+    name = scope.model_family
     held = predictions["val"]
-    model = fit_intervals(held["y_true_log"].to_numpy(), held[f"pred_{family}_log"].to_numpy())
-    parts = {part: with_interval(predictions[part], family, model) for part in PARTS}
-    metrics = family_metrics(parts, [family])
-    creator = data.rows.set_index("video_id")["creator"]
+    model = fit_intervals(held["y_true_log"].to_numpy(), held[f"pred_{name}_log"].to_numpy())
+    parts = {part: with_interval(predictions[part], name, model) for part in PARTS}
+    metrics = family_metrics(parts, [name])
+    creator = rows.set_index("video_id")["creator"]
     creators = {part: creator[frame["video_id"]] for part, frame in parts.items()}
-    sure = {family: uncertainty(parts, creators, family, model, scope.config.params.seed)}
+    sure = {name: uncertainty(parts, creators, name, model, scope.config.params.seed)}
     return Documents(
-        config_used=config_used(scope, data, hyperparams, device, training_data_sha256, versions),
-        data_summary=data_summary(scope, data),
+        config_used=config,
+        data_summary=summary,
         metrics_summary={**metrics_summary(scope, metrics), "uncertainty": sure},
-        slice_metrics=slice_metrics(parts, [family]),
+        slice_metrics=slice_metrics(parts, [name]),
         leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions=parts,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, ModelName, Strategy
 from clipfarm_tasks.run_config import RunConfig
 
 TARGET_TRANSFORM = "log1p(horizon_view_count)"
@@ -20,13 +20,13 @@ class Scope:
         config: the run's resolved config.
         strategy: fusion strategy.
         horizon: days after publication.
-        family: the job's family, or None for the pair's snapshot.
+        family: the job's family or ``ensemble``, or None for the pair's snapshot.
     """
 
     config: RunConfig
     strategy: Strategy
     horizon: Horizon
-    family: Family | None = None
+    family: ModelName | None = None
 
     @property
     def model_family(self) -> str:
@@ -50,12 +50,12 @@ class Scope:
 
 
 def in_family_order(names: Mapping[str, object], where: str) -> list[str]:
-    """The given family names in their canonical order.
+    """The given names of families, and of the ensemble, in their canonical order.
 
     Raises:
         DataError: there is none, or one is not a family.
     """
-    known = [str(family) for family in Family]
+    known = [*map(str, Family), ENSEMBLE]
     unknown = sorted(name for name in names if name not in known)
     if unknown or not names:
         raise DataError(f"expected one or more of the families {known}, got {sorted(names)}, in {where}")

@@ -1,4 +1,4 @@
-"""The contract of a model family: fit, predict, save, load. What it needs is in `clipfarm_tasks.families.PRESETS`."""
+"""The contract of a model family: fit, refit, predict, save, load; see also `clipfarm_tasks.families.PRESETS`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,15 @@ class FitReport:
     device: str = "cpu"
 
 
-class ModelFamily(Protocol):
+class Predictor(Protocol):
+    """A fitted model."""
+
+    def predict(self, rows: ModelInputs) -> F32:
+        """(N,) float32 predictions of ``target_log``."""
+        ...
+
+
+class ModelFamily(Predictor, Protocol):
     """One trainable family. An instance is unfitted until `fit` or `load`."""
 
     def fit(
@@ -69,8 +77,17 @@ class ModelFamily(Protocol):
         """Learn from the train part; the validation part only selects and stops early. Targets are (N,) log space."""
         ...
 
-    def predict(self, rows: ModelInputs) -> F32:
-        """(N,) float32 predictions of ``target_log``."""
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+        """Learn once more, from the train and the validation part together, what `fit` chose: its epochs, its penalty.
+
+        Args:
+            rows: the rows of both parts.
+            target: (N,) log space.
+            options: those of `fit`.
+
+        Raises:
+            RuntimeError: the instance was not fitted here; a loaded model does not know what was chosen.
+        """
         ...
 
     def save(self, folder: Path) -> list[Path]:

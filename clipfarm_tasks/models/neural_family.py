@@ -1,7 +1,7 @@
 """The family behind concat_mlp and gated_fusion_mlp: a network over vectors and metadata, of one design or another."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -85,6 +85,7 @@ class NeuralFamily:
         """Unfitted."""
         self._design = design
         self._network: FittedNetwork | None = None
+        self._chosen: Trained | None = None
 
     def fit(
         self, train: ModelInputs, train_target: F32, val: ModelInputs, val_target: F32, options: FitOptions
@@ -100,22 +101,21 @@ class NeuralFamily:
         check_target(train, train_target, "train")
         check_target(val, val_target, "validation")
         check_columns(train, (*options.numeric_cols, *options.categorical_cols), design.family)
-        preprocess = Preprocess.fit(train.metadata, options)
-        config = {
-            **{f"{name}_dim": required_vectors(train, name, design.family).shape[1] for name in design.vectors},
-            "numeric_dim": len(preprocess.numeric_cols),
-            "cat_cardinalities": preprocess.cardinalities,
-        }
-        model, trained = fit_network(
-            partial(design.build, **config),
-            design.output,
-            Labelled(_arrays(design, config, preprocess, train), train_target),
-            Labelled(_arrays(design, config, preprocess, val), val_target),
-            design.recipe,
-            options,
-        )
-        self._network = FittedNetwork(model, config, preprocess)
-        return _report(design, trained, preprocess, options)
+        network, self._chosen = _fit(design, design.recipe, train, train_target, (val, val_target), options)
+        self._network = network
+        return _report(design, self._chosen, network.preprocess, options)
+
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+        """Train anew for as many epochs as `fit` chose.
+
+        Raises:
+            RuntimeError: the instance was not fitted here.
+            TransientError: the device is out of memory.
+        """
+        chosen = fitted(self._chosen, self._design.family)
+        recipe = replace(self._design.recipe, batch_size=chosen.batch_size)
+        epochs = replace(options, max_epochs=chosen.best_epoch)
+        self._network, _ = _fit(self._design, recipe, rows, target, None, epochs)
 
     def predict(self, rows: ModelInputs) -> F32:
         """(N,) float32 predictions of ``target_log``.
@@ -133,6 +133,36 @@ class NeuralFamily:
     def load(self, folder: Path) -> None:
         """Read ``<family>.pt``."""
         self._network = FittedNetwork.load(folder / self._design.file, self._design)
+
+
+def _fit(
+    design: Design,
+    recipe: NeuralPreset,
+    train: ModelInputs,
+    target: F32,
+    val: tuple[ModelInputs, F32] | None,
+    options: FitOptions,
+) -> tuple[FittedNetwork, Trained]:
+    """One training; ``val`` selects the epoch, without it the last one counts."""
+    preprocess = Preprocess.fit(train.metadata, options)
+    config = {
+        **{f"{name}_dim": required_vectors(train, name, design.family).shape[1] for name in design.vectors},
+        "numeric_dim": len(preprocess.numeric_cols),
+        "cat_cardinalities": preprocess.cardinalities,
+    }
+
+    def labelled(rows: ModelInputs, labels: F32) -> Labelled:
+        return Labelled(_arrays(design, config, preprocess, rows), labels)
+
+    model, trained = fit_network(
+        partial(design.build, **config),
+        design.output,
+        labelled(train, target),
+        val and labelled(*val),
+        recipe,
+        options,
+    )
+    return FittedNetwork(model, config, preprocess), trained
 
 
 def _arrays(design: Design, config: dict[str, Any], preprocess: Preprocess, rows: ModelInputs) -> Arrays:

@@ -63,16 +63,16 @@ class Projector:
 
     @classmethod
     def fit(
-        cls, train_rows: Labelled, val_rows: Labelled, options: FitOptions, batch_size: int | None = None
+        cls, train_rows: Labelled, val_rows: Labelled | None, options: FitOptions, chosen: Trained | None = None
     ) -> tuple[Self, Trained]:
         """Learn to predict the target from the fused vector.
 
         Args:
-            train_rows: (N, D) fused vectors and (N,) targets of the train part: the same rows, and no others.
-            val_rows: the validation part; only selects the epoch.
+            train_rows: (N, D) fused vectors and (N,) targets of the rows to learn from: the same, and no others.
+            val_rows: the validation part, which only selects the epoch; None: train as long as ``chosen`` says.
             options: seed, device and width; epochs are held to max(10, min(max_epochs, 20)), patience to
                 max(4, min(patience, 8)).
-            batch_size: rows per step, if not those of the preset.
+            chosen: a training whose rows per step to take over.
 
         Raises:
             ConfigError: the device asked for does not exist.
@@ -80,20 +80,23 @@ class Projector:
             TransientError: the device is out of memory.
         """
         for rows, part in ((train_rows, "train"), (val_rows, "validation")):
-            if len(rows.arrays[0]) != len(rows.target):
+            if rows and len(rows.arrays[0]) != len(rows.target):
                 raise DataError(
                     f"expected the fused vectors and targets of the same rows, got {len(rows.arrays[0])} vectors and "
                     f"{len(rows.target)} targets, in the {part} part of the gbdt projector"
                 )
         input_dim = train_rows.arrays[0].shape[1]
         build = partial(ProjectorNet, input_dim, options.projector_dim)
-        recipe = replace(RECIPE, batch_size=batch_size or RECIPE.batch_size)
-        net, trained = fit_network(build, attrgetter("head"), train_rows, val_rows, recipe, projector_options(options))
+        recipe, limited = RECIPE, projector_options(options)
+        if chosen:
+            recipe = replace(RECIPE, batch_size=chosen.batch_size)
+            limited = limited if val_rows else replace(limited, max_epochs=chosen.best_epoch)
+        net, trained = fit_network(build, attrgetter("head"), train_rows, val_rows, recipe, limited)
         return cls(net, input_dim, options.projector_dim), trained
 
     @classmethod
-    def out_of_fold(cls, train_rows: Labelled, val_rows: Labelled, options: FitOptions, batch_size: int) -> F32:
-        """(N, P) projections of the train part, each by a projector that saw neither the row nor its target.
+    def out_of_fold(cls, train_rows: Labelled, val_rows: Labelled | None, options: FitOptions, chosen: Trained) -> F32:
+        """(N, P) projections of the rows to learn from, each by a projector that saw neither the row nor its target.
 
         On the rows that a projector was fitted on, its projection looks better than on any other (its head reached R2
         0.32 there and 0.23 on the test part of real posts): trees that learn from it trust it too much. The projectors
@@ -103,7 +106,7 @@ class Projector:
             train_rows: see `fit`.
             val_rows: see `fit`.
             options: see `fit`.
-            batch_size: rows per step, as the projector of all rows took.
+            chosen: the training of the projector of all rows.
 
         Raises:
             TransientError: the device is out of memory.
@@ -113,7 +116,7 @@ class Projector:
         projected = np.empty((len(fused), options.projector_dim), np.float32)
         for number in range(folds):
             others = np.flatnonzero(fold != number) if folds > 1 else np.arange(len(fold))
-            projector, _ = cls.fit(replace(train_rows, chosen=others), val_rows, options, batch_size)
+            projector, _ = cls.fit(replace(train_rows, chosen=others), val_rows, options, chosen)
             own = np.flatnonzero(fold == number)
             for start in range(0, len(own), BLOCK_ROWS):
                 block = own[start : start + BLOCK_ROWS]

@@ -3,8 +3,8 @@
 from importlib import import_module
 from pathlib import Path
 
-from clipfarm_tasks.families import Family
-from clipfarm_tasks.models.family import ModelFamily
+from clipfarm_tasks.families import ENSEMBLE, Family, ModelName
+from clipfarm_tasks.models.family import ModelFamily, Predictor
 
 # By name, because an import costs: ridge must not pay for torch, nor the networks for scikit-learn.
 _MAKERS = {
@@ -22,13 +22,21 @@ def create(family: Family) -> ModelFamily:
     return model
 
 
-def load(family: Family, folder: Path) -> ModelFamily:
-    """A fitted model of ``family`` from the files `ModelFamily.save` wrote into ``folder``.
+def load(name: ModelName, folder: Path) -> Predictor:
+    """A fitted model of a family, or a pair's ensemble, from the files that were saved into ``folder``.
 
     Raises:
-        FileNotFoundError: a file of the family is not in the folder.
-        DataError: a file holds something else than a model of the family.
+        FileNotFoundError: a file of the model is not in the folder.
+        DataError: a file holds something else than such a model.
     """
+    if name != ENSEMBLE:
+        return _load(Family(name), folder)
+    from clipfarm_tasks.models.ensemble import Ensemble, read_weights  # it imports scikit-learn
+
+    return Ensemble({family: (weight, _load(family, folder)) for family, weight in read_weights(folder).items()})
+
+
+def _load(family: Family, folder: Path) -> ModelFamily:
     model = create(family)
     model.load(folder)
     return model

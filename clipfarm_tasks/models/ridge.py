@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from sklearn.pipeline import Pipeline
@@ -45,43 +45,18 @@ class RidgeFamily:
         Raises:
             DataError: ``fused`` or a metadata column is missing, or the target is not that of the rows.
         """
-        check_target(train, train_target, "train")
         check_target(val, val_target, "validation")
-        check_columns(train, (*options.numeric_cols, *options.categorical_cols), NAME)
-        fused = required_vectors(train, "fused", NAME)
-        seed_python(options.seed)
-        log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
-        columns = (options.numeric_cols, options.categorical_cols)
-        metadata = metadata_frame(train.metadata, *columns)
-        vectors = vector_columns("fused", fused.shape[1])
-        scale = _unit_scale(fused)
-        with threadpool_limits(options.threads):
-            pre = linear_columns(
-                metadata,
-                options.numeric_cols,
-                log_cols,
-                options.categorical_cols,
-                vectors,
-                scale,
-                RECIPE.categories,
-                is_held=options.feature_set is FeatureSet.V3,
-            )
-
-            def blocks(size: int) -> Iterator[F64]:
-                for start in range(0, len(fused), size):
-                    block = slice(start, start + size)
-                    yield pre.transform(with_vectors(metadata[block], vectors, fused[block]))
-
-            width = max(part.stop for part in pre.output_indices_.values())
-            model = fit_ridge(blocks, width, train_target.astype(np.float64), RECIPE)
-        self._pipeline = FittedPipeline.of(Pipeline([("pre", pre), ("model", model)]))
-        found = {
-            "alpha": float(model.alpha_),
-            "alphas": [float(alpha) for alpha in model.alphas],
-            "vector_scale": scale,
-            "log_cols": list(log_cols),
-        }
+        self._pipeline, found = _fit(train, train_target, options)
         return FitReport(hyperparams={**asdict(RECIPE), **found})
+
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+        """Choose the penalty again, by leave-one-out error on all rows: no part was held out for it before.
+
+        Raises:
+            RuntimeError: the instance was not fitted.
+        """
+        fitted(self._pipeline, NAME)
+        self._pipeline, _ = _fit(rows, target, options)
 
     def predict(self, rows: ModelInputs) -> F32:
         """(N,) float32 predictions of ``target_log``.
@@ -99,6 +74,44 @@ class RidgeFamily:
     def load(self, folder: Path) -> None:
         """Read ``ridge.skops``."""
         self._pipeline = FittedPipeline.load(folder, NAME)
+
+
+def _fit(train: ModelInputs, target: F32, options: FitOptions) -> tuple[FittedPipeline, dict[str, Any]]:
+    """The pipeline, and what was found."""
+    check_target(train, target, "train")
+    check_columns(train, (*options.numeric_cols, *options.categorical_cols), NAME)
+    fused = required_vectors(train, "fused", NAME)
+    seed_python(options.seed)
+    log_cols = logged_columns(train.metadata, options.numeric_cols, options.feature_set)
+    metadata = metadata_frame(train.metadata, options.numeric_cols, options.categorical_cols)
+    vectors = vector_columns("fused", fused.shape[1])
+    scale = _unit_scale(fused)
+    with threadpool_limits(options.threads):
+        pre = linear_columns(
+            metadata,
+            options.numeric_cols,
+            log_cols,
+            options.categorical_cols,
+            vectors,
+            scale,
+            RECIPE.categories,
+            is_held=options.feature_set is FeatureSet.V3,
+        )
+
+        def blocks(size: int) -> Iterator[F64]:
+            for start in range(0, len(fused), size):
+                block = slice(start, start + size)
+                yield pre.transform(with_vectors(metadata[block], vectors, fused[block]))
+
+        width = max(part.stop for part in pre.output_indices_.values())
+        model = fit_ridge(blocks, width, target.astype(np.float64), RECIPE)
+    found = {
+        "alpha": float(model.alpha_),
+        "alphas": [float(alpha) for alpha in model.alphas],
+        "vector_scale": scale,
+        "log_cols": list(log_cols),
+    }
+    return FittedPipeline.of(Pipeline([("pre", pre), ("model", model)])), found
 
 
 def _unit_scale(vectors: F32) -> float:

@@ -38,6 +38,7 @@ STEPS: dict[str, Takes] = {
     "baselines": Takes(horizon=True),
     "build_split": Takes(strategy=True, horizon=True),
     "train": Takes(strategy=True, horizon=True, family=True),
+    "ensemble": Takes(strategy=True, horizon=True),
     "publish_snapshot": Takes(strategy=True, horizon=True),
     "leaderboard": Takes(any_code=True),
     "gate": Takes(any_code=True),

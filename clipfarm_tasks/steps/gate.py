@@ -3,6 +3,7 @@
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.families import model_names
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.storage.success_marker import damaged_files, read_marker
 
@@ -16,9 +17,9 @@ def gate(context: StepContext) -> GateRecord:
     params = context.params
     pairs = [(strategy, horizon) for strategy in params.strategies for horizon in params.horizons]
     jobs = {
-        keys.task_id("train", *pair, family): keys.job_snapshot(context.run_id, family, *pair)
+        keys.model_task_id(model, *pair): keys.job_snapshot(context.run_id, model, *pair)
         for pair in pairs
-        for family in params.models
+        for model in model_names(params.models)
     }
     wanted = jobs | {
         keys.task_id("publish_snapshot", *pair): keys.pair_snapshot(context.run_id, *pair) for pair in pairs

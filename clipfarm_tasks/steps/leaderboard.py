@@ -23,7 +23,7 @@ from clipfarm_tasks.evaluation.comparison import (
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.predictions import prediction_columns
-from clipfarm_tasks.families import NAIVE, Family, Horizon, Strategy
+from clipfarm_tasks.families import NAIVE, Horizon, ModelName, Strategy, model_names
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of
 from clipfarm_tasks.storage.success_marker import read_marker
@@ -60,13 +60,13 @@ def _horizon(
 ) -> tuple[list[JobResult], Mapping[str, int], Mapping[str, Certainty]]:
     """What became of the jobs of a horizon; how many rows all finished ones were judged on, by part; the baselines."""
     read = {
-        (strategy, family): _read(context, strategy, horizon, family)
+        (strategy, model): _read(context, strategy, horizon, model)
         for strategy in context.params.strategies
-        for family in context.params.models
+        for model in model_names(context.params.models)
     }
     jobs = {pair: result for pair, (result, _) in read.items()}
     predictions = {jobs[pair].name: frames for pair, (_, frames) in read.items() if frames is not None}
-    columns = {result.name: prediction_columns(result.family)[0] for result in jobs.values()}
+    columns = {result.name: prediction_columns(result.model)[0] for result in jobs.values()}
     creators, guesses = _creators(context, horizon), _baselines(context, horizon)
     rows = common_rows(predictions, columns, creators, guesses)
     found = certainties(rows, list(predictions), NAIVE, context.params.rank_metric, context.params.seed)
@@ -106,22 +106,22 @@ def _frame(context: StepContext, record: VideoSplitRecord | BaselinesRecord | No
 
 
 def _read(
-    context: StepContext, strategy: Strategy, horizon: Horizon, family: Family
+    context: StepContext, strategy: Strategy, horizon: Horizon, model: ModelName
 ) -> tuple[JobResult, dict[str, pd.DataFrame] | None]:
-    """A job's metrics and predictions, each file as its ``_SUCCESS`` names it; None without a whole snapshot."""
-    prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
+    """A model's metrics and predictions, each file as its ``_SUCCESS`` names it; None without a whole snapshot."""
+    prefix = keys.job_snapshot(context.run_id, model, strategy, horizon)
     metrics, predictions = None, None
     try:
         marker = read_marker(context.store, prefix, context.config.digest)
         if marker is not None:
             summary = metrics_summary_of(context.store, prefix, marker)
             predictions = predictions_of(context.store, prefix, marker)
-            metrics = metrics_of(summary, family, context.store.uri(prefix))
+            metrics = metrics_of(summary, model, context.store.uri(prefix))
     except DataError as error:
         # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
-        log.warning("%s counts as missing: %s", keys.task_id("train", strategy, horizon, family), error)
+        log.warning("%s counts as missing: %s", keys.model_task_id(model, strategy, horizon), error)
         predictions = None
-    return JobResult(strategy, horizon, family, f"{prefix}{METRICS_SUMMARY}", metrics), predictions
+    return JobResult(strategy, horizon, model, f"{prefix}{METRICS_SUMMARY}", metrics), predictions
 
 
 def _tables(context: StepContext) -> dict[str, dict[str, Any]]:

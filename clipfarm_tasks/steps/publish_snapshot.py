@@ -6,20 +6,18 @@ import pandas as pd
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SnapshotRecord
-from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.reports import Documents, pair_documents
 from clipfarm_tasks.evaluation.scope import Scope
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import Horizon, Strategy, model_names
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
     SPLIT_MANIFEST,
-    download_folder,
+    download_model,
     read_documents,
     snapshot_record,
     write_documents,
 )
 from clipfarm_tasks.storage.snapshot import finish, publish
-from clipfarm_tasks.storage.success_marker import read_marker
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
 
@@ -49,23 +47,12 @@ def _collect(
 ) -> dict[str, Documents]:
     """Fetch every job's snapshot; move its models and curves into the pair's folder."""
     jobs: dict[str, Documents] = {}
-    for family in context.params.models:
-        folder = temporary / family
-        _download_job(context, strategy, horizon, family, folder)
-        jobs[str(family)] = read_documents(folder)
+    for model in model_names(context.params.models):
+        folder = temporary / model
+        download_model(context, strategy, horizon, model, folder)
+        jobs[str(model)] = read_documents(folder)
         for kind in ("models", "curves"):
             (target / kind).mkdir(exist_ok=True)
             for file in (folder / kind).glob("*"):
                 file.rename(target / kind / file.name)
     return jobs
-
-
-def _download_job(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family, folder: Path) -> None:
-    prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
-    marker = read_marker(context.store, prefix, context.config.digest)
-    if marker is None:
-        raise DataError(
-            f"expected a finished snapshot of every requested family, got no metrics of {family}, at "
-            f"{context.store.uri(prefix)}: retry {keys.task_id('train', strategy, horizon, family)} first"
-        )
-    download_folder(context.store, prefix, marker, folder)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SnapshotRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import Documents
-from clipfarm_tasks.families import Family, Horizon, Strategy
-from clipfarm_tasks.models.family import ModelFamily
+from clipfarm_tasks.families import Horizon, ModelName, Strategy
+from clipfarm_tasks.models.family import Predictor
 from clipfarm_tasks.models.registry import load
 from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
 from clipfarm_tasks.storage import Store
@@ -72,14 +73,30 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
         path.write_bytes(fetched.body if whole else read_file(store, prefix, marker, name))
 
 
-def load_model(store: Store, prefix: str, digest: str, family: Family) -> ModelFamily:
-    """A fitted model of a job's snapshot, from files that are those its ``_SUCCESS`` names. Nothing is unpickled.
+def download_model(context: StepContext, strategy: Strategy, horizon: Horizon, model: ModelName, folder: Path) -> None:
+    """Fetch the finished snapshot of one model of a pair.
+
+    Raises:
+        DataError: it is not finished, or a file is missing or is not the one its marker names.
+    """
+    prefix = keys.job_snapshot(context.run_id, model, strategy, horizon)
+    marker = read_marker(context.store, prefix, context.config.digest)
+    if marker is None:
+        raise DataError(
+            f"expected a finished snapshot of every requested family, got no metrics of {model}, at "
+            f"{context.store.uri(prefix)}: retry {keys.model_task_id(model, strategy, horizon)} first"
+        )
+    download_folder(context.store, prefix, marker, folder)
+
+
+def load_model(store: Store, prefix: str, digest: str, model: ModelName) -> Predictor:
+    """A fitted model of a snapshot, from files that are those its ``_SUCCESS`` names. Nothing is unpickled.
 
     Args:
         store: the bucket.
         prefix: the snapshot's folder.
         digest: config digest of the run that wrote it.
-        family: the family to load.
+        model: the family to load, or ``ensemble``.
 
     Raises:
         DataError: there is no finished snapshot of this config, or a file of the model is lost or altered.
@@ -92,7 +109,7 @@ def load_model(store: Store, prefix: str, digest: str, family: Family) -> ModelF
         (folder / "models").mkdir()
         for name in names:
             (folder / name).write_bytes(read_file(store, prefix, marker, name))
-        return load(family, folder / "models")
+        return load(model, folder / "models")
 
 
 def metrics_summary_of(store: Store, prefix: str, marker: Marker) -> dict[str, Any]:

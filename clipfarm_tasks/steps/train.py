@@ -68,21 +68,22 @@ def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path)
     models, curves = folder / "models", folder / "curves"
     models.mkdir(parents=True)
     curves.mkdir()
-    model = create(family)
+    model, options = create(family), _options(context, rows)
     report = model.fit(
-        rows.inputs_of("train"),
-        rows.target_of("train"),
-        rows.inputs_of("val"),
-        rows.target_of("val"),
-        _options(context, rows),
+        rows.inputs_of("train"), rows.target_of("train"), rows.inputs_of("val"), rows.target_of("val"), options
     )
+    val = model.predict(rows.inputs_of("val"))
+    learnt_from = ("train", "val") if context.params.refit else ("train",)
+    if context.params.refit:
+        model.refit(rows.inputs_of(*learnt_from), rows.target_of(*learnt_from), options)
+    test = model.predict(rows.inputs_of("test"))
     model.save(models)
     for name, curve in report.curves.items():
         (curves / f"{name}_curve.json").write_bytes(json_bytes(dataclasses.asdict(curve)))
     # Threads are the deployment's, not the run's, but they change the last digits: so they are told.
-    hyperparams = {**report.hyperparams, "threads": context.settings.train_threads}
+    told = {"saved_model_learnt_from": learnt_from, "threads": context.settings.train_threads}
+    hyperparams = {**report.hyperparams, **told}
     (folder / _FIT).write_bytes(json_bytes({"hyperparams": hyperparams, "device": report.device}))
-    val, test = (model.predict(rows.inputs_of(name)) for name in PARTS)
     np.savez(folder / _PREDICTED, val=val, test=test)
 
 

@@ -46,14 +46,14 @@ class TrainingRows:
     target: F32
     data: TrainingData
 
-    def inputs_of(self, part: str) -> ModelInputs:
-        """Features of train, val or test: views."""
-        bounds = self._bounds(part)
+    def inputs_of(self, *parts: str) -> ModelInputs:
+        """Features of train, val or test, or of neighbouring parts together: views."""
+        bounds = self._bounds(*parts)
         return self.inputs.slice(bounds.start, bounds.stop)
 
-    def target_of(self, part: str) -> F32:
-        """Targets of train, val or test: a view."""
-        return self.target[self._bounds(part)]
+    def target_of(self, *parts: str) -> F32:
+        """Targets of the same: a view."""
+        return self.target[self._bounds(*parts)]
 
     def manifest_of(self, part: str) -> pd.DataFrame:
         """Split manifest rows of train, val or test."""
@@ -68,8 +68,8 @@ class TrainingRows:
         """Digests of everything a fit sees; reads every array once."""
         return data_digests(self.data.rows, self.inputs.metadata, self.inputs.text_present, self.vectors(), self.target)
 
-    def _bounds(self, part: str) -> slice:
-        inside = (self.data.rows["split"] == part).to_numpy()
+    def _bounds(self, *parts: str) -> slice:
+        inside = self.data.rows["split"].isin(parts).to_numpy()
         start = int(inside.argmax())
         return slice(start, start + int(inside.sum()))
 

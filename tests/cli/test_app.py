@@ -26,6 +26,7 @@ RUN_OPTIONS = {
     "--patience": ("Epochs", "6"),
     "--projector-dim": ("columns", "128"),
     "--feature-set": ("log1p", "v3"),
+    "--refit": ("train and val", "refit"),
     "--device": ("CUDA", "auto"),
     "--max-quarantined-fraction": ("0 to 1", "0.05"),
     "--jobs": ("Tasks running at the same time", "one per core"),

@@ -1,4 +1,4 @@
-"""`run` with all 24 jobs, and what is said about a run that went wrong."""
+"""`run` with all 30 jobs, and what is said about a run that went wrong."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
 from clipfarm_tasks.storage import open_store
 
 
@@ -26,22 +26,25 @@ def sample_store(s3_server, s3_session, sample_bucket):
 
 def test_all_jobs_end_well_and_the_leaderboard_is_shown(whole, sample_bucket):
     assert whole.returncode == 0, whole.stderr
-    assert "24 jobs finished, 0 missing" in whole.stdout
-    rows = [line.split()[:3] for line in whole.stdout.splitlines() if re.match(r"\s*(7|30)\s", line)]
+    assert "30 jobs finished, 0 missing" in whole.stdout
+    rows = [line.split()[:3] for line in whole.stdout.splitlines() if re.match(r"\s*(7|30)\s+(?!jobs)", line)]
     assert sorted(rows) == sorted(
-        [str(int(days)), str(family), str(strategy)] for days in Horizon for family in Family for strategy in Strategy
+        [str(int(days)), str(model), str(strategy)]
+        for days in Horizon
+        for model in (*Family, ENSEMBLE)
+        for strategy in Strategy
     )
     assert f"snapshots: s3://{sample_bucket}/clipfarm/models/snapshots/run_id=whole/" in whole.stdout
-    assert "52/52" in whole.stdout
+    assert "58/58" in whole.stdout
     assert "Traceback" not in whole.stderr
 
 
 def test_every_job_and_pair_has_its_marker(whole, sample_store):
     listed = [info.key for info in sample_store.list(keys.snapshots_prefix("whole"))]
-    assert sum(key.endswith("/_SUCCESS") and "/model=" in key for key in listed) == 24
+    assert sum(key.endswith("/_SUCCESS") and "/model=" in key for key in listed) == 30
     assert sum(key.endswith("/_SUCCESS") and "/model=" not in key for key in listed) == 6
     table = csv.DictReader(io.StringIO(sample_store.get(f"{keys.comparison('whole')}metrics_comparison.csv").decode()))
-    assert [row["status"] for row in table] == ["ok"] * 24
+    assert [row["status"] for row in table] == ["ok"] * 30
 
 
 def test_show_prints_the_same_table(whole, command, sample_bucket):

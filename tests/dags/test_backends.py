@@ -77,7 +77,7 @@ def test_ids_edges_rules_docs_and_weights_are_one_and_the_same(by_backend):
         for tasks in by_backend.values()
     }
     assert len(graphs) == 1
-    assert [len(tasks) for tasks in by_backend.values()] == [54] * len(BACKENDS)
+    assert [len(tasks) for tasks in by_backend.values()] == [60] * len(BACKENDS)
 
 
 def test_which_jobs_are_pods(by_backend):

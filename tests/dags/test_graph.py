@@ -29,7 +29,10 @@ def expected_edges():
             for family in FAMILIES:
                 edges.add((f"{pair}.build_split", f"{pair}.train_{family}"))
                 edges.add((f"{pair}.train_{family}", f"{pair}.publish_snapshot"))
+                edges.add((f"{pair}.train_{family}", f"{pair}.ensemble"))
                 edges.add((f"{pair}.train_{family}", "leaderboard"))
+            edges.add((f"{pair}.ensemble", f"{pair}.publish_snapshot"))
+            edges.add((f"{pair}.ensemble", "leaderboard"))
             edges.add((f"{pair}.publish_snapshot", "leaderboard"))
     edges.add(("leaderboard", "gate"))
     edges.add(("leaderboard", "delete_pods"))
@@ -41,9 +44,9 @@ def test_edges_are_exactly_those(dag):
     assert edges == expected_edges()
 
 
-def test_54_tasks_with_readable_ids(dag):
+def test_60_tasks_with_readable_ids(dag):
     assert set(dag.task_ids) == {task for edge in expected_edges() for task in edge}
-    assert len(dag.task_ids) == 54
+    assert len(dag.task_ids) == 60
 
 
 def test_a_failed_gate_fails_the_run(dag):
@@ -55,8 +58,8 @@ def test_a_failed_gate_fails_the_run(dag):
 
 def test_trigger_rules(dag):
     special = {task.task_id: str(task.trigger_rule.value) for task in dag.tasks if task.trigger_rule != "all_success"}
-    publish = {f"{pair}.publish_snapshot": "none_failed_min_one_success" for pair in PAIRS}
-    assert special == publish | {
+    some = {f"{pair}.{step}" for pair in PAIRS for step in ("ensemble", "publish_snapshot")}
+    assert special == dict.fromkeys(some, "none_failed_min_one_success") | {
         "reconstruct_modalities": "all_done",
         "leaderboard": "all_done",
         "delete_pods": "all_done",
@@ -88,7 +91,7 @@ def test_each_box_does_what_its_id_says(dag):
         assert not task.op_kwargs
         assert {type(part) for part in task.op_args} <= {str, int, type(None)}  # nothing that serialises as an object
         checked += 1
-    assert checked == 52
+    assert checked == 58
 
 
 def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
@@ -103,7 +106,7 @@ def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
         given = [word for option, value in options.items() if value is not None for word in (option, str(value))]
         assert command.split() == [name, *given]
         checked += 1
-    assert checked == 52
+    assert checked == 58
 
 
 def test_every_pair_and_family_is_trained_once(dag):

@@ -21,6 +21,7 @@ def test_every_param_says_what_it_is(params):
         assert param.description, name
         assert param.schema["type"] in (
             "array",
+            "boolean",
             "string",
             "integer",
             "number",
@@ -90,7 +91,8 @@ def test_free_lists_are_drawn_as_one_text_a_line(dag, params, name):
         ("max_epochs", 0),
         ("patience", 1001),
         ("projector_dim", "wide"),
-        ("feature_set_version", "v3"),
+        ("feature_set_version", "v4"),
+        ("refit", "maybe"),
         ("device", "tpu"),
         ("max_quarantined_fraction", 1.01),
         ("run_label", "a/b"),

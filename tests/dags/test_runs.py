@@ -53,7 +53,7 @@ def test_everything_succeeds_without_a_logical_date(outcomes):
     outcome = outcomes["all"]
     assert outcome["states"].pop("delete_pods") == "skipped"  # nothing trains in pods here
     assert set(outcome["states"].values()) == {"success"}
-    assert len(outcome["states"]) == 53
+    assert len(outcome["states"]) == 59
     assert outcome["state"] == "success"
     assert outcome["seen"]["as_of"] == "2026-03-01T04:30:00+00:00"
     assert outcome["seen"]["source_run_id"] == outcome["run_id"]
@@ -68,7 +68,7 @@ def test_one_small_xcom_per_task(outcomes):
 
 def test_what_was_not_asked_for_is_skipped_and_the_rest_succeeds(outcomes):
     outcome = outcomes["partial"]
-    asked = {"build_split": "success", "publish_snapshot": "success", "train_ridge": "success", "train_gbdt": "success"}
+    asked = dict.fromkeys(("build_split", "train_ridge", "train_gbdt", "ensemble", "publish_snapshot"), "success")
     unasked = {"train_concat_mlp": "skipped", "train_gated_fusion_mlp": "skipped"}
     assert states(outcome, "concat_7d.") == asked | unasked
     assert states(outcome, "sum_pool_7d.") == asked | unasked

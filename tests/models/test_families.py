@@ -8,6 +8,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer
@@ -72,6 +73,32 @@ def test_sees_more_than_the_mean_on_new_rows(family, new_videos, options):
     model, _ = fit(family, data.take(range(500)), data.take(range(500, 600)), options(max_epochs=25, patience=5))
     test = data.take(range(600, 700))
     assert r2_score(test.target, model.predict(test.rows)) > 0.5
+
+
+def test_a_refit_learns_from_the_validation_part_too(family, new_videos, options, tmp_path):
+    data = new_videos(300)
+    train, val = data.take(range(200)), data.take(range(200, 300))
+    # Only validation rows know that this language is worth so much.
+    val.rows.metadata["language"] = "fr"
+    val = replace(val, target=val.target + np.float32(5))
+    both = replace(
+        data,
+        rows=replace(data.rows, metadata=pd.concat([train.rows.metadata, val.rows.metadata], ignore_index=True)),
+        target=np.concatenate([train.target, val.target]),
+    )
+    settings = options(max_epochs=25, patience=25)
+    model, _ = fit(family, train, val, settings)
+    before = model.predict(val.rows)
+    model.refit(both.rows, both.target, settings)
+    after = model.predict(val.rows)
+    assert np.abs(after - val.target).mean() < 0.75 * np.abs(before - val.target).mean()
+    model.save(tmp_path)
+    np.testing.assert_array_equal(load(family, tmp_path).predict(val.rows), after)
+
+
+def test_nothing_can_be_refitted_before_it_was_fitted(family, videos, options):
+    with pytest.raises(RuntimeError, match=f"expected fit.* in family {family}"):
+        create(family).refit(videos.rows, videos.target, options())
 
 
 def test_predicts_one_float32_per_row(model, videos):

@@ -5,9 +5,13 @@ import pytest
 import torch
 
 from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.models.family import Curve
 from clipfarm_tasks.models.gbdt import GbdtFamily
 from clipfarm_tasks.models.projector import FOLDS, Projector, projector_options
 from clipfarm_tasks.models.rows import Labelled
+from clipfarm_tasks.models.training_loop import Trained
+
+CHOSEN = Trained(Curve([], [], []), best_epoch=3, batch_size=32)
 
 
 def labelled(n, seed):
@@ -66,12 +70,12 @@ def test_out_of_fold_projections_come_from_projectors_that_never_saw_the_row(opt
     rng = np.random.default_rng(0)
     fused, target = rng.normal(size=(300, 12)).astype(np.float32), rng.normal(size=300).astype(np.float32)
     train, val = Labelled((fused,), target), Labelled((fused[:40],), target[:40])
-    before = Projector.out_of_fold(train, val, options(), 32)
+    before = Projector.out_of_fold(train, val, options(), CHOSEN)
     assert before.shape == (300, options().projector_dim)
     # Another label of one row changes the projections of the rows outside of its fold, and not those within.
     changed = target.copy()
     changed[7] += 50
-    after = Projector.out_of_fold(Labelled((fused,), changed), val, options(), 32)
+    after = Projector.out_of_fold(Labelled((fused,), changed), val, options(), CHOSEN)
     same = (before == after).all(axis=1)
     assert same[7]
     assert same.sum() == 300 // FOLDS
@@ -87,11 +91,19 @@ def test_the_head_of_an_in_sample_projection_flatters_itself_and_that_out_of_fol
         return 1 - np.sum((noise - design @ np.linalg.lstsq(design, noise, rcond=None)[0]) ** 2) / np.sum(noise**2)
 
     projector, _ = Projector.fit(train, val, options(max_epochs=20))
-    assert r2(projector(fused)) > 2 * r2(Projector.out_of_fold(train, val, options(max_epochs=20), 256))
+    assert r2(projector(fused)) > 2 * r2(
+        Projector.out_of_fold(train, val, options(max_epochs=20), replace(CHOSEN, batch_size=256))
+    )
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_fewer_rows_than_folds_are_projected_too(options, n):
     fused, target = np.ones((n, 4), np.float32), np.ones(n, np.float32)
     rows = Labelled((fused,), target)
-    assert np.isfinite(Projector.out_of_fold(rows, rows, options(), 32)).all()
+    assert np.isfinite(Projector.out_of_fold(rows, rows, options(), CHOSEN)).all()
+
+
+def test_without_validation_the_epochs_are_those_that_were_chosen(options):
+    fused, target = np.ones((40, 4), np.float32), np.ones(40, np.float32)
+    _, trained = Projector.fit(Labelled((fused,), target), None, options(max_epochs=40), CHOSEN)
+    assert (len(trained.curve.train_loss), trained.batch_size) == (3, 32)

@@ -9,7 +9,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.rows import HostRows, Labelled
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import run_epochs, run_in_blocks
+from clipfarm_tasks.models.training_loop import averaged_weights, run_epochs, run_in_blocks
 
 
 class Line(nn.Module):
@@ -77,7 +77,7 @@ def test_learns_the_line():
 def test_every_row_is_seen_once_per_epoch_and_a_last_batch_of_one_is_fine():
     model = Line()
     run_epochs(model, part(17, slope=1.0), part(3, slope=1.0), recipe(), max_epochs=2, patience=2, seed=3)
-    assert model.batch_sizes == [8, 8, 1, 3, 8, 8, 1, 3]
+    assert model.batch_sizes == [8, 8, 1, 8, 8, 1]
 
 
 def test_train_loss_is_the_mean_over_rows_not_over_batches():
@@ -102,6 +102,40 @@ def test_the_seed_decides_the_order_of_the_rows():
 
     np.testing.assert_array_equal(weights(1), weights(1))
     assert not np.array_equal(weights(1), weights(2))
+
+
+def test_weights_that_are_left_are_the_average_over_the_steps():
+    """The same steps without the loop, averaged by the formula."""
+    rows = part(24, slope=2.0)
+    seed_torch(0)
+    model = Line()
+    run_epochs(model, rows, None, recipe(weight_decay=0.01), max_epochs=3, patience=1, seed=5)
+
+    seed_torch(0)
+    plain = Line()
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=recipe().learning_rate, weight_decay=0.01)
+    order, average, step = torch.Generator().manual_seed(5), None, 0
+    for _ in range(3):
+        for batch in rows.shuffled(torch.randperm(24, generator=order), recipe().batch_size):
+            optimizer.zero_grad()
+            (plain(*batch.inputs) - batch.target).square().mean().backward()
+            optimizer.step()
+            now = plain.linear.weight.detach().clone()
+            decay = min(0.99, (1 + step) / (10 + step)) if step else 0.0
+            average = now if average is None else decay * average + (1 - decay) * now
+            step += 1
+    np.testing.assert_allclose(model.linear.weight.detach(), average, rtol=1e-5)
+
+
+def test_the_average_looks_back_a_hundred_steps_at_most():
+    average, current = [torch.zeros(1)], [torch.ones(1)]
+    averaged_weights(average, current, 10**6)
+    assert average[0].item() == pytest.approx(0.01)
+
+
+def test_without_validation_all_epochs_are_trained():
+    trained = run_epochs(Line(), part(20, slope=2.0), None, recipe(), max_epochs=7, patience=1, seed=3)
+    assert (len(trained.curve.train_loss), trained.curve.val_loss, trained.curve.val_rmse_log) == (7, [], [])
 
 
 def test_leaves_the_model_in_evaluation_mode():
@@ -139,4 +173,4 @@ def test_validation_and_prediction_in_blocks_are_as_in_one_piece(monkeypatch):
     loss_in_blocks, predicted_in_blocks, block_sizes = results()
     np.testing.assert_allclose(loss_in_blocks, loss, rtol=1e-6)
     np.testing.assert_allclose(predicted_in_blocks, predicted, rtol=1e-6)
-    assert (sizes, block_sizes) == ([20, 20, 20], [20, 6, 6, 6, 2, 6, 6, 6, 2])
+    assert (sizes, block_sizes) == ([20, 20], [20, 6, 6, 6, 2])

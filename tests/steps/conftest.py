@@ -10,7 +10,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Modality, Strategy, model_names
 from clipfarm_tasks.steps.catalog import execute
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.resolve_run import resolve_run
@@ -174,6 +174,8 @@ class Run:
         for horizon in self.record.horizons:
             self.step("baselines", horizon=horizon)
         for pair in self.pairs():
+            if ENSEMBLE in model_names(self.record.models):
+                self.step("ensemble", *pair)
             self.step("publish_snapshot", *pair)
         self.step("leaderboard")
         return self.step("gate")

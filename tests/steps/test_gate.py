@@ -17,7 +17,7 @@ def whole(upstream, run):
 
 def test_counts_the_requested_jobs(finished):
     record = finished.step("gate")
-    assert (record.jobs, record.leaderboard_key) == (16, keys.comparison(finished.id))
+    assert (record.jobs, record.leaderboard_key) == (20, keys.comparison(finished.id))
 
 
 def test_missing_job_and_pair_are_named(upstream, run):
@@ -28,14 +28,15 @@ def test_missing_job_and_pair_are_named(upstream, run):
     run.step("leaderboard")
     with pytest.raises(
         DataError,
-        match="expected 3 complete snapshots .* got 1; missing: concat_7d.train_gbdt, concat_7d.publish_snapshot: what",
+        match="expected 4 complete snapshots .* got 1; missing: concat_7d.train_gbdt, concat_7d.ensemble, "
+        "concat_7d.publish_snapshot: what",
     ):
         run.step("gate")
 
 
 @pytest.mark.parametrize("name", ["predictions/test.parquet", "models/ridge.joblib", "metrics_summary.json"])
 def test_deleted_file_of_a_finished_job_is_noticed(whole, store, name):
-    assert whole.step("gate").jobs == 2
+    assert whole.step("gate").jobs == 3
     store.delete([keys.job_snapshot(whole.id, Family.RIDGE, *PAIR) + name])
     with pytest.raises(
         DataError, match=f"damaged after they were finished: s3://.*model=ridge.*{name}: start a new run"
@@ -47,11 +48,11 @@ def test_deleted_marker_of_a_pair_is_noticed_and_a_retry_restores_it(whole, stor
     marker = keys.pair_snapshot(whole.id, *PAIR) + keys.SUCCESS
     body = store.get(marker)
     store.delete([marker])
-    with pytest.raises(DataError, match="got 2; missing: concat_7d.publish_snapshot"):
+    with pytest.raises(DataError, match="got 3; missing: concat_7d.publish_snapshot"):
         whole.step("gate")
     whole.step("publish_snapshot", *PAIR)
     assert store.get(marker) == body
-    assert whole.step("gate").jobs == 2
+    assert whole.step("gate").jobs == 3
 
 
 def test_truncated_file_is_noticed(whole, store):
@@ -90,4 +91,4 @@ def test_marker_that_cannot_be_read_is_named_and_hides_nothing(whole, store):
 def test_metrics_that_cannot_be_read_count_as_missing_on_the_leaderboard(whole, store):
     store.put(keys.job_snapshot(whole.id, Family.RIDGE, *PAIR) + "metrics_summary.json", b"{")
     record = whole.step("leaderboard")
-    assert (record.rows, record.missing) == (1, ("concat_7d.ridge",))
+    assert (record.rows, record.missing) == (2, ("concat_7d.ridge",))

@@ -36,11 +36,11 @@ def test_all_jobs_with_the_metrics_of_their_snapshots(finished):
     assert set(files) == {"metrics_comparison.csv", "metrics_comparison.json", "best_by_mae_log.json"}
     document = json.loads(files["metrics_comparison.json"])
     assert set(document) == DOCUMENT
-    assert (document["rows_count"], document["missing_jobs_count"], document["missing_jobs"]) == (16, 0, [])
+    assert (document["rows_count"], document["missing_jobs_count"], document["missing_jobs"]) == (20, 0, [])
     assert document["snapshot_prefix"] == keys.snapshots_prefix(finished.id)
     rows = list(csv.DictReader(io.StringIO(files["metrics_comparison.csv"].decode())))
     assert list(rows[0]) == COLUMNS
-    assert len({(row["model"], row["fusion_strategy"], row["target_horizon_days"]) for row in rows}) == 16
+    assert len({(row["model"], row["fusion_strategy"], row["target_horizon_days"]) for row in rows}) == 20
     for row in rows:
         summary = finished.json(row["metrics_key"])
         assert summary["fusion_strategy"] == row["fusion_strategy"]
@@ -104,8 +104,7 @@ def test_strategies_are_judged_on_the_videos_that_all_of_them_have(upstream, run
     upstream.manifests[Strategy.MAX_POOL].loc[lost, "shard_idx"] = 99
     upstream.upload()
     run.resolve(strategies=["concat", "max_pool"], models=["ridge", "gbdt"])
-    run.jobs()
-    run.step("leaderboard")
+    run.whole()
     document = json.loads(comparison(run)["metrics_comparison.json"])
     assert document["common_rows"] == {"7": {"val": 3, "test": 4}}
     assert {(row["fusion_strategy"], row["n_val"], row["n_test"]) for row in document["rows"]} == {
@@ -130,7 +129,7 @@ def test_metrics_that_are_not_those_of_the_snapshot_count_as_missing(upstream, r
     key = keys.job_snapshot(run.id, Family.GBDT, Strategy.CONCAT, Horizon.D7) + "metrics_summary.json"
     body = store.get(key)
     store.put(key, re.sub(rb'(_log": )(\d)', rb"\g<1>0", body))  # same size, better metrics
-    assert run.step("leaderboard").missing == ("concat_7d.gbdt",)
+    assert run.step("leaderboard").missing == ("concat_7d.gbdt", "concat_7d.ensemble")
     assert "expected the file its _SUCCESS names, got another, in" in caplog.text
 
 
@@ -147,7 +146,7 @@ def test_what_each_number_is_worth(finished):
         assert (row["intervals"]["test"]["rmse_log"], row["skill_interval"], row["difference_p"]) == (None, None, None)
     for days in (7, 30):
         standings = [row["against_best"] for row in document["rows"] if row["target_horizon_days"] == days]
-        assert standings == ["best", *7 * [None]]
+        assert standings == ["best", *9 * [None]]
         assert [row["model"] for row in document["baselines"][str(days)]] == list(Baseline)
     assert document["difference_metric"] == "test_r2_log"
 
@@ -225,5 +224,6 @@ def test_labels_that_nothing_explains_end_without_skill(upstream, store, run, le
     for row in json.loads(comparison(run)["metrics_comparison.json"])["rows"]:
         low, high = row["skill_interval"]
         assert high - low < 0.2, row["model"]
-        # The mean is the best guess of noise: whoever has fitted any of it is a little worse, and nobody is better.
-        assert low > 0.2 if leaks else low <= 0 and high > -0.05, (row["model"], low, high)
+        # The mean is the best guess of noise: whoever has fitted any of it is a little worse. Who learns from train and
+        # val knows it better than the naive guess, the mean of train; 1 % is more than that can be worth.
+        assert low > 0.2 if leaks else low < 0.01 and high > -0.05, (row["model"], low, high)

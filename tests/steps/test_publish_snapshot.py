@@ -10,14 +10,15 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
+MODELS = [*map(str, Family), ENSEMBLE]
 FILES = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
     "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
     "models/concat_mlp.pt", "models/gated_fusion_mlp.pt", "models/ridge.joblib", "models/gbdt.joblib",
-    "models/ridge.skops", "models/gbdt.skops",
+    "models/ridge.skops", "models/gbdt.skops", "models/ensemble.json",
     "models/gbdt_projector.pt", "curves/concat_mlp_curve.json", "curves/gated_fusion_mlp_curve.json",
     "curves/gbdt_projector_curve.json",
 }  # fmt: skip
@@ -53,8 +54,8 @@ def test_every_metric_follows_from_the_published_predictions(pair):
     parts = predictions(pair)
     summary = json.loads(pair["metrics_summary.json"])
     board = {row["model"]: row for row in csv.DictReader(io.StringIO(pair["leaderboard.csv"].decode()))}
-    assert set(board) == set(summary["models"]) == set(Family)
-    for family in Family:
+    assert set(board) == set(summary["models"]) == set(MODELS)
+    for family in MODELS:
         for part, frame in parts.items():
             expected = recomputed(frame, family)
             assert summary["models"][family][part] == pytest.approx(expected, rel=1e-9)
@@ -66,7 +67,7 @@ def test_every_metric_follows_from_the_published_predictions(pair):
 def test_every_slice_follows_from_the_published_predictions(pair):
     slices = json.loads(pair["slice_metrics_text_present.json"])
     seen = 0
-    for family in Family:
+    for family in MODELS:
         for part, frame in predictions(pair).items():
             for flag in (0, 1):
                 rows = frame[frame["text_present"] == flag]
@@ -82,7 +83,7 @@ def test_leaderboard_columns_and_order(pair):
     rows = list(csv.DictReader(io.StringIO(pair["leaderboard.csv"].decode())))
     names = [f"{part}_{name}" for part in ("val", "test") for name in COLUMNS]
     assert list(rows[0])[:12] == ["rank", "model", *names]
-    assert [row["rank"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
     ranked = [float(row["val_r2_log"]) for row in rows]  # the run ranks by val_r2_log: the larger the better
     assert ranked == sorted(ranked, reverse=True)
     assert json.loads(pair["metrics_summary.json"])["best_model"] == rows[0]["model"]
@@ -94,15 +95,15 @@ def test_pair_holds_the_files_of_all_its_families(finished, pair):
     assert set(marker["files"]) == FILES - {"_SUCCESS"}
     config = json.loads(pair["config_used.json"])
     assert config["model_family"] == "all"
-    assert config["trained_models"] == [str(family) for family in Family]
-    assert set(config["hyperparams"]) == set(Family)
+    assert config["trained_models"] == [*MODELS]
+    assert set(config["hyperparams"]) == set(MODELS)
     job = finished.files(
         keys.job_snapshot(
             finished.id, Family.GBDT, Strategy(config["fusion_strategy"]), Horizon(config["target_horizon_days"])
         )
     )
     of_job = json.loads(job["config_used.json"])["training_data_sha256"]
-    assert set(config["training_data_sha256"]) == set(Family)
+    assert set(config["training_data_sha256"]) == set(MODELS)
     assert config["training_data_sha256"]["gbdt"] == of_job["gbdt"]
     for name in ("models/gbdt.joblib", "models/gbdt_projector.pt", "curves/gbdt_projector_curve.json"):
         assert pair[name] == job[name]
@@ -113,7 +114,7 @@ def test_predictions_of_all_families_stand_side_by_side(finished):
     for part in ("val", "test"):
         whole = finished.frame(f"{keys.pair_snapshot(finished.id, *PAIR)}predictions/{part}.parquet")
         assert whole.columns.tolist()[:4] == ["video_id", "text_present", "y_true_log", "y_true_raw"]
-        for family in Family:
+        for family in MODELS:
             columns = ["video_id", *(f"pred_{family}_{name}" for name in ("log", "raw", "low", "high"))]
             job = finished.frame(f"{keys.job_snapshot(finished.id, family, *PAIR)}predictions/{part}.parquet")
             pd.testing.assert_frame_equal(whole[columns], job[columns])
@@ -124,6 +125,7 @@ def jobs(upstream, run):
     upstream.upload()
     run.resolve(models=["ridge", "gbdt"])
     run.jobs()
+    run.step("ensemble", *PAIR)
     return run
 
 

@@ -1,0 +1,91 @@
+"""Blend the families of a pair: weights from their predictions of the val part, which trained none of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from clipfarm_tasks import keys
+from clipfarm_tasks.code_version import library_versions
+from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.evaluation.metrics import F64
+from clipfarm_tasks.evaluation.predictions import ROW_COLUMNS, join_predictions, predictions_frame
+from clipfarm_tasks.evaluation.ranking import PARTS
+from clipfarm_tasks.evaluation.reports import Documents, ensemble_documents
+from clipfarm_tasks.evaluation.scope import Scope
+from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
+from clipfarm_tasks.models.ensemble import FOLDS, SHRINKAGE, blend_weights, cross_fitted, write_weights
+from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.snapshot_folder import (
+    SPLIT_MANIFEST,
+    download_model,
+    read_documents,
+    snapshot_record,
+    write_documents,
+)
+from clipfarm_tasks.storage.snapshot import finish, publish
+from clipfarm_tasks.storage.temporary_disk import temporary_folder
+
+
+def ensemble(context: StepContext, strategy: Strategy, horizon: Horizon) -> SnapshotRecord:
+    """Publish the snapshot of a pair's ensemble: the members' models, their weights, and how good they are together.
+
+    Raises:
+        DataError: a requested family has no finished snapshot, or the jobs do not belong together.
+    """
+    run_id, digest = context.run_id, context.config.digest
+    prefix = keys.job_snapshot(run_id, ENSEMBLE, strategy, horizon)
+    marker = finish(context.store, run_id, prefix, digest)
+    if marker is not None:
+        return snapshot_record(context, prefix, marker, reused=True)
+    scope = Scope(context.config, strategy, horizon, ENSEMBLE)
+    with temporary_folder("a snapshot") as temporary:
+        folder = temporary / ENSEMBLE
+        (folder / "models").mkdir(parents=True)
+        (folder / "curves").mkdir()
+        jobs: dict[str, Documents] = {}
+        for family in context.params.models:
+            download_model(context, strategy, horizon, family, temporary / family)
+            jobs[str(family)] = read_documents(temporary / family)
+            _move_models(temporary / family, folder)
+        split = pd.read_parquet(temporary / context.params.models[0] / SPLIT_MANIFEST)
+        weights, predictions = _blend(jobs, split.set_index("video_id")["creator"], scope.where)
+        write_weights(folder / "models", weights)
+        hyperparams = {"weights": weights, "shrinkage": SHRINKAGE, "folds": FOLDS}
+        write_documents(
+            folder, ensemble_documents(scope, jobs, split, predictions, hyperparams, library_versions()), split
+        )
+        marker = publish(context.store, run_id, prefix, digest, folder)
+    return snapshot_record(context, prefix, marker, reused=False)
+
+
+def _move_models(job: Path, folder: Path) -> None:
+    for file in (job / "models").iterdir():
+        file.rename(folder / "models" / file.name)
+
+
+def _blend(
+    jobs: Mapping[str, Documents], creator: "pd.Series[str]", where: str
+) -> tuple[dict[Family, float], dict[str, pd.DataFrame]]:
+    """Weights by family, and the predictions frame of each part: those of val are cross-fitted."""
+    parts = {
+        part: join_predictions({name: job.predictions[part] for name, job in jobs.items()}, f"{part}, {where}")
+        for part in PARTS
+    }
+
+    def of(part: str) -> F64:
+        found: F64 = parts[part][[f"pred_{name}_log" for name in jobs]].to_numpy(np.float64)
+        return found
+
+    truth = parts["val"]["y_true_log"].to_numpy(np.float64)
+    weights = blend_weights(of("val"), truth)
+    blended = {"val": cross_fitted(of("val"), truth, creator[parts["val"]["video_id"]]), "test": of("test") @ weights}
+    frames = {
+        part: predictions_frame(
+            parts[part][list(ROW_COLUMNS)].rename(columns={"y_true_log": "target_log", "y_true_raw": "target_raw"}),
+            {ENSEMBLE: blended[part]},
+        )
+        for part in PARTS
+    }
+    return {Family(name): float(weight) for name, weight in zip(jobs, weights, strict=True)}, frames

@@ -72,12 +72,12 @@ def compare(context: StepContext, strategy: Strategy, horizon: Horizon) -> Table
     rows = training_rows(context, strategy, horizon, Family.CONCAT_MLP, Family.GATED_FUSION_MLP)
     test = rows.manifest_of("test")
     predicted: dict[str, F64] = {NAME: predict_test(rows)}
-    for family in context.params.models:
-        prefix = keys.job_snapshot(context.run_id, family, strategy, horizon)
+    for model in context.config.models:
+        prefix = keys.job_snapshot(context.run_id, model, strategy, horizon)
         marker = read_marker(context.store, prefix, context.config.digest)
         if marker is not None:
             frame = predictions_of(context.store, prefix, marker)["test"].set_index("video_id")
-            predicted[family] = frame.loc[test["video_id"], f"pred_{family}_log"].to_numpy(np.float64)
+            predicted[model] = frame.loc[test["video_id"], f"pred_{model}_log"].to_numpy(np.float64)
     truth = test["target_log"].to_numpy(np.float64)
     samples = resampled_metrics(truth, predicted, test["creator"], context.params.seed)
     errors = {name: float(np.sqrt(np.mean((values - truth) ** 2))) for name, values in predicted.items()}

@@ -143,11 +143,11 @@ class SplitRecord(Frozen):
 
 
 class SnapshotRecord(Frozen):
-    """A finished snapshot: of one job (``model`` is a family) or of a pair (``model`` is ``all``)."""
+    """A finished snapshot: of one job (``model`` is a family or ``ensemble``) or of a pair (``model`` is ``all``)."""
 
     strategy: Strategy = Field(description="Fusion strategy")
     horizon: Horizon = Field(description="Days")
-    model: str = Field(description="Family, or 'all' for the pair")
+    model: str = Field(description="Family, 'ensemble', or 'all' for the pair")
     snapshot_key: str = Field(description="S3 key of the folder")
     digest: str = Field(description="Config digest, sha256 hex")
     success_sha256: str = Field(description="Digest of the _SUCCESS marker")

@@ -6,7 +6,7 @@ import json
 from pydantic import Field
 
 from clipfarm_tasks.config import Frozen, RunParams
-from clipfarm_tasks.families import Strategy
+from clipfarm_tasks.families import ModelName, Strategy, model_names
 
 
 class PinnedObject(Frozen):
@@ -47,10 +47,19 @@ class RunConfig(Frozen):
     text_present_before: float | None = Field(
         default=None, description="Fraction of the videos that had a text vector in the last complete run (0 to 1)"
     )
+    has_ensemble: bool = Field(
+        default=False,
+        description="Whether a pair of several families has an ensemble; runs of earlier releases have none",
+    )
     resolved_at: str = Field(description="UTC time of resolution, ISO 8601; the only clock reading of the run")
     as_of: str = Field(description="Logical date, else the time the run was due, ISO 8601")
     source_run_id: str = Field(description="Run id as Airflow or the command line gave it")
     supersedes: str | None = Field(default=None, description="Run id that had other inputs or params, if any")
+
+    @property
+    def models(self) -> tuple[ModelName, ...]:
+        """The models of each pair: its families, and their ensemble."""
+        return model_names(self.params.models) if self.has_ensemble else self.params.models
 
     def kept(self, pinned: PinnedObject) -> PinnedObject:
         """The run's own copy of an input object; the original in a run of a release that made no copies."""

@@ -100,13 +100,6 @@ def nearest_rows(
     return _last_of_each(video_ids, pa.array(away, pa.duration("us")), ("descending", "at_start"))
 
 
-def captures_of(video_ids: pa.Array) -> NDArray[np.int64]:
-    """(M,) rows of each of the M videos in (N,) text, in ascending order of their video_id."""
-    counts = pa.table({"video_id": video_ids}).group_by("video_id").aggregate([([], "count_all")])
-    captures: NDArray[np.int64] = counts.sort_by("video_id")["count_all"].to_numpy()
-    return captures
-
-
 def _last_of_each(video_ids: pa.Array, values: pa.Array, order: tuple[str, str]) -> NDArray[np.int64]:
     """(M,) positions of each video's last row in the order of its values."""
     rows = pa.table({"video_id": video_ids, "value": values})

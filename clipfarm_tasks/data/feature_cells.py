@@ -1,5 +1,6 @@
 """The feature columns of a horizon's kept rows: read from its file, or computed from what is read."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks.config import FeatureSet
-from clipfarm_tasks.data.computed_features import COMPUTED
+from clipfarm_tasks.data.computed_features import COMPUTED, TEXTS
 from clipfarm_tasks.data.metadata_files import HorizonFile
 from clipfarm_tasks.data.metadata_scan import CATEGORY, OWN_VIEWS, REQUIRED
 
@@ -23,9 +24,10 @@ _FEW_VIDEOS = 3  # of so few, the median is the video's own count or next to it
 class FeatureCells:
     """Candidate features of M rows of a file.
 
-    A feature is what was known when the question is asked. Under ``v3`` a video that was captured once had its label
-    captured with its features: its own views are then taken out of those of its channel, and the median of a channel of
-    at most three videos is missing. ``v1_training_suite`` and ``v2_log_counts`` take everything as it is.
+    A feature is what was known when the question is asked. Under ``v3`` a video whose label was captured with its
+    features has its own views taken out of those of its channel, and the median of a channel of at most three videos is
+    missing; both are missing where the file does not say how many views, or videos, that is. ``v1_training_suite`` and
+    ``v2_log_counts`` take everything as it is.
 
     Attributes:
         numeric: columns of numbers, yes and no among them, in the order of the file, then the computed ones.
@@ -33,20 +35,28 @@ class FeatureCells:
     """
 
     def __init__(
-        self, file: HorizonFile, rows: NDArray[np.int64], captured_once: NDArray[np.bool_], feature_set: FeatureSet
+        self,
+        file: HorizonFile,
+        rows: NDArray[np.int64],
+        with_label: NDArray[np.bool_],
+        feature_set: FeatureSet,
+        exclude: Collection[str] = (),
     ) -> None:
         """Read nothing.
 
         Args:
             file: the scanned rows of a horizon.
             rows: (M,) positions in the file.
-            captured_once: (M,) whether the video of each row has no other capture.
+            with_label: (M,) whether the label of each video was captured with its features.
             feature_set: what is computed beside what is read.
+            exclude: columns from which nothing is computed.
         """
-        self._file, self._rows, self._captured_once = file, rows, captured_once
+        self._file, self._rows, self._with_label = file, rows, with_label
         self._is_v3 = feature_set is FeatureSet.V3
-        here = {field.name: field.type for field in file.schema if field.name not in (*REQUIRED, OWN_VIEWS)}
-        computed = [name for name, one in COMPUTED.items() if here.keys() >= set(one.needs)] if self._is_v3 else []
+        unread = {*REQUIRED, OWN_VIEWS, *(name for text in set(exclude) & TEXTS.keys() for name in TEXTS[text])}
+        here = {field.name: field.type for field in file.schema if field.name not in unread}
+        usable = here.keys() - set(exclude)
+        computed = [name for name, one in COMPUTED.items() if usable >= set(one.needs)] if self._is_v3 else []
         self.numeric = [name for name, kind in here.items() if kind == pa.float64()] + computed
         self.categorical = [name for name, kind in here.items() if kind == CATEGORY]
 
@@ -66,13 +76,13 @@ class FeatureCells:
 
     def _known_when_asked(self, name: str) -> pa.Array:
         cells = self._file.column(name).take(self._rows)
+        values, found = cells.to_numpy(zero_copy_only=False), np.full(len(cells), np.nan)
         beside = OWN_VIEWS if name == _CHANNEL_VIEWS else _CHANNEL_VIDEOS
-        if beside not in self._file.schema.names:
-            return cells
-        values, found = cells.to_numpy(zero_copy_only=False), self._values(beside)
+        if beside in self._file.schema.names:
+            found = self._values(beside)
         if name == _CHANNEL_VIEWS:
-            known = np.maximum(values - np.nan_to_num(found), 0.0)
+            known = np.maximum(values - found, 0.0)
         else:
-            known = np.where(found <= _FEW_VIDEOS, np.nan, values)
-        changes = pa.array(self._captured_once & ~np.isnan(values))
+            known = np.where(found > _FEW_VIDEOS, values, np.nan)
+        changes = pa.array(self._with_label & ~np.isnan(values))
         return pc.if_else(changes, pa.array(known, from_pandas=True), cells)

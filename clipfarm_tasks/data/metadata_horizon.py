@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks.config import FeatureSet
-from clipfarm_tasks.data.captures import captures_of, latest_rows, nearest_rows, time_text
+from clipfarm_tasks.data.captures import latest_rows, nearest_rows, time_text
 from clipfarm_tasks.data.cells import UNDECODABLE
 from clipfarm_tasks.data.column_cells import ColumnCells, category_cells, column_of, numeric_cells, require_readable
 from clipfarm_tasks.data.column_spool import ColumnSpool
@@ -100,7 +100,11 @@ def select_horizon(
     published_at, seen = _numpy(file.column("published_at")), chosen
     if feature_set is FeatureSet.V3:
         seen = nearest_rows(video_ids, captured_at, published_at)[usable]
-    candidates = FeatureCells(file, seen, captures_of(video_ids)[usable] == 1, feature_set)
+    # Not of another time than the label's, as far as anybody knows: a row may also have been written twice.
+    with_label = (
+        (captured_at[seen] == captured_at[chosen]) | np.isnat(captured_at[seen]) | np.isnat(captured_at[chosen])
+    )
+    candidates = FeatureCells(file, seen, with_label | (seen == chosen), feature_set, exclude_features)
     numeric = {name: numeric_cells(name, candidates[name]) for name in candidates.numeric}
     categorical = {name: category_cells(name, candidates[name]) for name in candidates.categorical}
     spec = select_features(
@@ -153,7 +157,7 @@ def filtered_schema(spec: FeatureSpec) -> pa.Schema:
 def filtered_rows(file: HorizonFile, rows: HorizonRows) -> Iterator[pa.Table]:
     """The chosen rows in their order, at most ``PART_ROWS`` at a time; a negative count is 0.
 
-    Every column is read once and cut into parts on disk: memory is that of one column, or of one part.
+    Every column is cut into parts on disk: memory is that of one column and what it is computed from, or of one part.
 
     Raises:
         OSError: the temporary folder has no room.

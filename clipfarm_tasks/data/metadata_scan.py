@@ -75,7 +75,7 @@ class MetadataScan:
         self._wanted = {
             name: raw
             for name, raw in zip(self.header, written, strict=True)
-            if name in beside or _is_read(name, extra_features)
+            if name in beside or _is_read(name, feature_set, extra_features)
         }
         self.schema = _schema([name for name in self._wanted if name not in beside], self._beside)
         self.rows_read = 0
@@ -196,10 +196,11 @@ def _check_header(header: tuple[str, ...], where: str) -> None:
         raise DataError(f"expected the columns {', '.join(REQUIRED)}, got none named {', '.join(missing)}, in {where}")
 
 
-def _is_read(name: str, extra_features: Collection[str]) -> bool:
+def _is_read(name: str, feature_set: FeatureSet, extra_features: Collection[str]) -> bool:
     if name in REQUIRED or name in ("captured_at", "published_at", CREATOR):
         return True
-    return name not in (*PUBLISHED, *COMPUTED_NAMES) and may_be_feature(name, extra_features)
+    computed = (*PUBLISHED, *COMPUTED_NAMES) if feature_set is FeatureSet.V3 else PUBLISHED
+    return name not in computed and may_be_feature(name, extra_features)
 
 
 def _schema(wanted: list[str], beside: list[str]) -> pa.Schema:

@@ -58,8 +58,13 @@ def split_rows(frame: pd.DataFrame, params: RunParams, horizon: Horizon, where: 
     if params.split_strategy is SplitStrategy.CREATOR:
         creators = frame["creator"].to_numpy(dtype=object)
         return split_by_creator(creators, ratios, params.seed, where)
-    embargo_days = int(horizon) if params.embargo_days is None else params.embargo_days
+    embargo_days = embargo_of(params, horizon)
     return split_chronologically(frame["captured_at"].to_numpy(dtype=object), video_ids, ratios, where, embargo_days)
+
+
+def embargo_of(params: RunParams, horizon: Horizon) -> int:
+    """Days of the embargo: the param, or the horizon."""
+    return int(horizon) if params.embargo_days is None else params.embargo_days
 
 
 def split_at_random(video_ids: NDArray[np.object_], ratios: Ratios, seed: int, where: str) -> NDArray[np.object_]:
@@ -165,14 +170,28 @@ def split_chronologically(
         ratios,
         f"{where}: rows with a readable captured_at of {len(times)}",
     )
-    known_by = times[parts == Part.TEST].min() - np.timedelta64(embargo_days, "D")
-    parts[(parts == Part.TRAIN) & (times > known_by)] = str(Unsplit.EMBARGO)
+    known = known_before_test(times, parts, embargo_days)
+    parts[(parts == Part.TRAIN) & ~known] = str(Unsplit.EMBARGO)
     if Part.TRAIN not in parts:
         raise DataError(
-            f"expected rows captured until {known_by}, {embargo_days} days (embargo_days) before the first test row, "
+            f"expected rows captured at least {embargo_days} days (embargo_days) before the first test row, "
             f"got none to train, in {where}: all captures lie within too short a time for a chronological split"
         )
     return parts
+
+
+def known_before_test(
+    times: NDArray[np.datetime64], parts: NDArray[np.object_], embargo_days: int
+) -> NDArray[np.bool_]:
+    """(n,) whether a label was known when the first test video was published, ``embargo_days`` before its capture.
+
+    Args:
+        times: (n,) datetime64 of the captures, NaT where unknown: never known.
+        parts: (n,) parts, some of them test.
+        embargo_days: days between publication and capture.
+    """
+    known: NDArray[np.bool_] = times <= times[parts == Part.TEST].min() - np.timedelta64(embargo_days, "D")
+    return known
 
 
 def _parts_in_order(order: NDArray[np.int64], ratios: Ratios, where: str) -> NDArray[np.object_]:

@@ -221,7 +221,7 @@ def comparison_document(
     missing = missing_jobs(jobs)
     return {
         **_header(config, snapshot_prefix),
-        "model_families": [str(family) for family in config.params.models],
+        "model_families": [str(model) for model in config.models],
         "rank_metric": str(rank_metric),
         "difference_metric": str(rank_metric).replace("val_", "test_"),
         "rows_count": len(rows),

@@ -86,7 +86,6 @@ def ensemble_documents(
     rows: pd.DataFrame,
     predictions: Mapping[str, pd.DataFrame],
     hyperparams: Mapping[str, Any],
-    versions: Mapping[str, str],
 ) -> Documents:
     """Documents of the blend of several jobs of a pair.
 
@@ -96,7 +95,6 @@ def ensemble_documents(
         rows: split manifest of the pair.
         predictions: `predictions_frame` of val and of test, with the ensemble's columns.
         hyperparams: the weights and how they were found.
-        versions: versions of the libraries.
 
     Raises:
         DataError: the members differ in data, config or rows.
@@ -110,7 +108,6 @@ def ensemble_documents(
         "devices": {name: device},
         "hyperparams": {name: json_safe(hyperparams)},
         "training_data_sha256": {name: members["training_data_sha256"]},
-        "versions": dict(versions),
     }
     return _documents(scope, predictions, rows, config, _same_data(jobs, families, scope.where))
 

@@ -1,7 +1,8 @@
 """ensemble: a non-negative blend of a pair's families, with weights shrunk towards equal ones."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,11 @@ def blend_weights(predictions: F64, target: F64) -> F64:
     return weights
 
 
+def blend(predictions: Iterable[F64], weights: Iterable[float]) -> F64:
+    """(N,) weighted sum of M predictions (N,), added up in their order: the same bits for a row wherever it stands."""
+    return reduce(np.add, (weight * column for weight, column in zip(weights, predictions, strict=True)))
+
+
 def cross_fitted(predictions: F64, target: F64, creators: "pd.Series[str]") -> F64:
     """(N,) blended predictions, each with weights that were fitted without the videos of its creator.
 
@@ -61,7 +67,7 @@ def cross_fitted(predictions: F64, target: F64, creators: "pd.Series[str]") -> F
     for number in np.unique(fold):
         own = fold == number
         if not own.all():
-            blended[own] = predictions[own] @ blend_weights(predictions[~own], target[~own])
+            blended[own] = blend(predictions[own].T, blend_weights(predictions[~own], target[~own]))
     return blended
 
 
@@ -78,9 +84,8 @@ class Ensemble:
         Raises:
             DataError: a member lacks an input.
         """
-        parts = [weight * model.predict(rows).astype(np.float64) for weight, model in self._members.values()]
-        blended: F32 = np.sum(parts, axis=0).astype(np.float32)
-        return blended
+        predictions = [model.predict(rows).astype(np.float64) for _, model in self._members.values()]
+        return blend(predictions, [weight for weight, _ in self._members.values()]).astype(np.float32)
 
 
 def write_weights(folder: Path, weights: Mapping[Family, float]) -> None:

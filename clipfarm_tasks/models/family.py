@@ -38,7 +38,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Curve:
-    """One neural fit by epoch; lists of equal length."""
+    """One neural fit by epoch: three lists of equal length, of which a fit without validation has only the first."""
 
     train_loss: list[float]
     val_loss: list[float]
@@ -77,13 +77,18 @@ class ModelFamily(Predictor, Protocol):
         """Learn from the train part; the validation part only selects and stops early. Targets are (N,) log space."""
         ...
 
-    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
-        """Learn once more, from the train and the validation part together, what `fit` chose: its epochs, its penalty.
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> dict[str, Any]:
+        """Learn once more, from the train and the validation part together, for the epochs or trees that `fit` chose.
+
+        What was chosen without the validation part, as the penalty of ridge, is chosen again.
 
         Args:
             rows: the rows of both parts.
             target: (N,) log space.
             options: those of `fit`.
+
+        Returns:
+            JSON-ready values found by this fit, under the names of `FitReport.hyperparams`.
 
         Raises:
             RuntimeError: the instance was not fitted here; a loaded model does not know what was chosen.

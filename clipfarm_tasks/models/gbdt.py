@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -83,7 +83,7 @@ class GbdtFamily:
         recipe["projector"] |= {"hidden": list(RECIPE.projector.hidden), "batch_size": trained.batch_size}
         return FitReport({CURVE: trained.curve}, {**recipe, **found}, resolve_device(options.device).type)
 
-    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> dict[str, Any]:
         """Fit the projector for as many epochs, and as many trees, as `fit` chose.
 
         Raises:
@@ -95,6 +95,7 @@ class GbdtFamily:
         self._projector, _ = Projector.fit(part, None, options, chosen.projector)
         projected = Projector.out_of_fold(part, None, options, chosen.projector)
         self._pipeline = _fit_trees((rows, projected, target), None, chosen.trees, options)
+        return {"log_cols": list(logged_columns(rows.metadata, options.numeric_cols, options.feature_set))}
 
     def predict(self, rows: ModelInputs) -> F32:
         """(N,) float32 predictions of ``target_log``.
@@ -142,6 +143,7 @@ def _fit_trees(train: _Part, val: _Part | None, most_trees: int, options: FitOpt
         max_iter=most_trees,
         min_samples_leaf=RECIPE.min_samples_leaf,
         l2_regularization=RECIPE.l2_regularization,
+        max_features=RECIPE.max_features,
         early_stopping=val is not None,
         random_state=options.seed,
     )

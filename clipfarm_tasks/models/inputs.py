@@ -3,7 +3,7 @@
 Legend used by every array in this package: N videos, D fused width, V/A/T modality widths, F numeric features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,6 +58,31 @@ class ModelInputs:
             text_present=self.text_present[start:stop],
             **arrays,
         )
+
+
+Allocate = Callable[[str, tuple[int, int]], F32]
+
+
+def taken(inputs: ModelInputs, chosen: I64, allocate: Allocate) -> ModelInputs:
+    """The chosen rows, copied in blocks: ``allocate`` gives the (n, D) array of each vector, by its name."""
+
+    def copied(name: str, array: F32 | None) -> F32 | None:
+        if array is None:
+            return None
+        copy = allocate(name, (len(chosen), array.shape[1]))
+        for start in range(0, len(chosen), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            copy[block] = array[chosen[block]]
+        return copy
+
+    return ModelInputs(
+        metadata=inputs.metadata.iloc[chosen].reset_index(drop=True),
+        text_present=inputs.text_present[chosen],
+        fused=copied("fused", inputs.fused),
+        video=copied("video", inputs.video),
+        audio=copied("audio", inputs.audio),
+        text=copied("text", inputs.text),
+    )
 
 
 def ranges_of(values: F64) -> list[list[float]]:

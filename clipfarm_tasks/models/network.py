@@ -56,7 +56,6 @@ def fit_network(
         DataError: the validation loss is not finite.
         TransientError: the device was out of memory both times.
     """
-    recipe = replace(recipe, batch_size=batch_size(len(train_rows), recipe))
     device = resolve_device(options.device)
     parts = (train_rows,) if val_rows is None else (train_rows, val_rows)
     try:
@@ -89,12 +88,12 @@ def fit_network(
     )
 
 
-def batch_size(rows: int, recipe: NeuralPreset) -> int:
-    """Rows per step: the preset's, but for few rows fewer, so that an epoch has 32 steps; at least 64.
+def recipe_for(rows: int, recipe: NeuralPreset) -> NeuralPreset:
+    """The recipe for so many rows: for few of them with smaller batches, so that an epoch has 32 steps; at least 64.
 
     On 2,800 real posts (1,959 to train) batches of 64 instead of 256 took 1 to 3 % off the RMSE of both networks.
     """
-    return min(recipe.batch_size, max(_LEAST_BATCH, rows // _STEPS))
+    return replace(recipe, batch_size=min(recipe.batch_size, max(_LEAST_BATCH, rows // _STEPS)))
 
 
 def _attempt(

@@ -12,7 +12,7 @@ from clipfarm_tasks.families import Family, NeuralPreset
 from clipfarm_tasks.models.device import resolve_device
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.inputs import F32, ModelInputs
-from clipfarm_tasks.models.network import fit_network, load_plain, save_plain
+from clipfarm_tasks.models.network import fit_network, load_plain, recipe_for, save_plain
 from clipfarm_tasks.models.preprocess import Preprocess
 from clipfarm_tasks.models.required import VectorName, check_columns, check_target, fitted, required_vectors
 from clipfarm_tasks.models.rows import Arrays, Labelled
@@ -101,11 +101,12 @@ class NeuralFamily:
         check_target(train, train_target, "train")
         check_target(val, val_target, "validation")
         check_columns(train, (*options.numeric_cols, *options.categorical_cols), design.family)
-        network, self._chosen = _fit(design, design.recipe, train, train_target, (val, val_target), options)
+        recipe = recipe_for(len(train), design.recipe)
+        network, self._chosen = _fit(design, recipe, train, train_target, (val, val_target), options)
         self._network = network
         return _report(design, self._chosen, network.preprocess, options)
 
-    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> dict[str, Any]:
         """Train anew for as many epochs as `fit` chose.
 
         Raises:
@@ -116,6 +117,7 @@ class NeuralFamily:
         recipe = replace(self._design.recipe, batch_size=chosen.batch_size)
         epochs = replace(options, max_epochs=chosen.best_epoch)
         self._network, _ = _fit(self._design, recipe, rows, target, None, epochs)
+        return {"log_cols": self._network.preprocess.log_cols}
 
     def predict(self, rows: ModelInputs) -> F32:
         """(N,) float32 predictions of ``target_log``.

@@ -49,14 +49,15 @@ class RidgeFamily:
         self._pipeline, found = _fit(train, train_target, options)
         return FitReport(hyperparams={**asdict(RECIPE), **found})
 
-    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> None:
+    def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> dict[str, Any]:
         """Choose the penalty again, by leave-one-out error on all rows: no part was held out for it before.
 
         Raises:
             RuntimeError: the instance was not fitted.
         """
         fitted(self._pipeline, NAME)
-        self._pipeline, _ = _fit(rows, target, options)
+        self._pipeline, found = _fit(rows, target, options)
+        return found
 
     def predict(self, rows: ModelInputs) -> F32:
         """(N,) float32 predictions of ``target_log``.

@@ -1,6 +1,7 @@
 """What naive guesses and plain models predict, on the rows of the horizon's split that every strategy could have."""
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -14,7 +15,7 @@ from clipfarm_tasks.families import Horizon, Modality
 from clipfarm_tasks.models.baselines import BaselineRows, baseline_predictions
 from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.steps.context import StepContext, parquet_bytes
-from clipfarm_tasks.steps.training_rows import metadata_cells, metadata_report
+from clipfarm_tasks.steps.training_rows import may_be_learnt, metadata_cells, metadata_report
 from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 from clipfarm_tasks.vectors.table import VectorTable
 
@@ -55,6 +56,7 @@ def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
             captured_at=captured_at,
             metadata=metadata[columns],
             vectors=_vectors(context, modalities, ids),
+            learnable=_learnable(context, horizon, rows),
         ),
         tuple(name for name in spec.numeric_cols if name not in COMPUTED_NAMES),
         spec.categorical_cols,
@@ -67,6 +69,13 @@ def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
     return BaselinesRecord(
         horizon=horizon, key=key, sha256=context.put_bytes(key, parquet_bytes(judged)), rows=len(judged)
     )
+
+
+def _learnable(context: StepContext, horizon: Horizon, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,) what the models that are tested have learnt from."""
+    learnt = (Part.TRAIN, Part.VAL) if context.params.refit else (Part.TRAIN,)
+    inside: NDArray[np.bool_] = rows["split"].isin(learnt).to_numpy()
+    return inside & may_be_learnt(context, horizon, rows)
 
 
 def _vectors(context: StepContext, modalities: VectorsRecord, ids: NDArray[np.object_]) -> tuple[F32, ...]:

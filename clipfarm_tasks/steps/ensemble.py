@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import SnapshotRecord
 from clipfarm_tasks.evaluation.metrics import F64
 from clipfarm_tasks.evaluation.predictions import ROW_COLUMNS, join_predictions, predictions_frame
@@ -15,7 +14,7 @@ from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import Documents, ensemble_documents
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
-from clipfarm_tasks.models.ensemble import FOLDS, SHRINKAGE, blend_weights, cross_fitted, write_weights
+from clipfarm_tasks.models.ensemble import FOLDS, SHRINKAGE, blend, blend_weights, cross_fitted, write_weights
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
     SPLIT_MANIFEST,
@@ -53,9 +52,7 @@ def ensemble(context: StepContext, strategy: Strategy, horizon: Horizon) -> Snap
         weights, predictions = _blend(jobs, split.set_index("video_id")["creator"], scope.where)
         write_weights(folder / "models", weights)
         hyperparams = {"weights": weights, "shrinkage": SHRINKAGE, "folds": FOLDS}
-        write_documents(
-            folder, ensemble_documents(scope, jobs, split, predictions, hyperparams, library_versions()), split
-        )
+        write_documents(folder, ensemble_documents(scope, jobs, split, predictions, hyperparams), split)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
 
@@ -80,7 +77,10 @@ def _blend(
 
     truth = parts["val"]["y_true_log"].to_numpy(np.float64)
     weights = blend_weights(of("val"), truth)
-    blended = {"val": cross_fitted(of("val"), truth, creator[parts["val"]["video_id"]]), "test": of("test") @ weights}
+    blended = {
+        "val": cross_fitted(of("val"), truth, creator[parts["val"]["video_id"]]),
+        "test": blend(of("test").T, weights),
+    }
     frames = {
         part: predictions_frame(
             parts[part][list(ROW_COLUMNS)].rename(columns={"y_true_log": "target_log", "y_true_raw": "target_raw"}),

@@ -3,7 +3,6 @@
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import model_names
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.storage.success_marker import damaged_files, read_marker
 
@@ -19,7 +18,7 @@ def gate(context: StepContext) -> GateRecord:
     jobs = {
         keys.model_task_id(model, *pair): keys.job_snapshot(context.run_id, model, *pair)
         for pair in pairs
-        for model in model_names(params.models)
+        for model in context.config.models
     }
     wanted = jobs | {
         keys.task_id("publish_snapshot", *pair): keys.pair_snapshot(context.run_id, *pair) for pair in pairs

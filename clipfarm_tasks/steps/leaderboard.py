@@ -23,7 +23,7 @@ from clipfarm_tasks.evaluation.comparison import (
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.predictions import prediction_columns
-from clipfarm_tasks.families import NAIVE, Horizon, ModelName, Strategy, model_names
+from clipfarm_tasks.families import NAIVE, Horizon, ModelName, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of
 from clipfarm_tasks.storage.success_marker import read_marker
@@ -62,7 +62,7 @@ def _horizon(
     read = {
         (strategy, model): _read(context, strategy, horizon, model)
         for strategy in context.params.strategies
-        for model in model_names(context.params.models)
+        for model in context.config.models
     }
     jobs = {pair: result for pair, (result, _) in read.items()}
     predictions = {jobs[pair].name: frames for pair, (_, frames) in read.items() if frames is not None}

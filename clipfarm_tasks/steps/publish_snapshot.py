@@ -8,7 +8,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SnapshotRecord
 from clipfarm_tasks.evaluation.reports import Documents, pair_documents
 from clipfarm_tasks.evaluation.scope import Scope
-from clipfarm_tasks.families import Horizon, Strategy, model_names
+from clipfarm_tasks.families import Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
     SPLIT_MANIFEST,
@@ -47,7 +47,7 @@ def _collect(
 ) -> dict[str, Documents]:
     """Fetch every job's snapshot; move its models and curves into the pair's folder."""
     jobs: dict[str, Documents] = {}
-    for model in model_names(context.params.models):
+    for model in context.config.models:
         folder = temporary / model
         download_model(context, strategy, horizon, model, folder)
         jobs[str(model)] = read_documents(folder)

@@ -58,6 +58,7 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
                 inputs=inputs,
                 code=code,
                 copies=copies,
+                has_ensemble=True,
                 text_present_before=text_present_of_newest(store, chosen.strategies, now),
                 resolved_at=resolved_at,
                 as_of=as_of or resolved_at,

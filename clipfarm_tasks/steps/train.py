@@ -17,13 +17,21 @@ from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
 from clipfarm_tasks.models.family import FitOptions
+from clipfarm_tasks.models.inputs import F32, ModelInputs, taken
 from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.steps.context import StepContext, json_bytes
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
-from clipfarm_tasks.steps.training_rows import TrainingRows, family_digests, metadata_report, training_rows
+from clipfarm_tasks.steps.training_rows import (
+    TrainingRows,
+    family_digests,
+    may_be_learnt,
+    metadata_report,
+    training_rows,
+)
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.success_marker import read_marker
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
+from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 
 _FIT = "fit.json"
 _PREDICTED = "predicted.npz"
@@ -46,9 +54,9 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
     with temporary_folder("a snapshot") as temporary:
         fitted = temporary / "fit"
         if PRESETS[family].sees_fused:
-            _fit(context, rows, family, fitted)
+            _fit(context, rows, horizon, family, fitted)
         else:
-            _fit_or_share(context, rows, data_sha256, family, fitted)
+            _fit_or_share(context, rows, horizon, data_sha256, family, fitted)
         folder = temporary / "snapshot"
         _write_snapshot(Scope(context.config, strategy, horizon, family), rows, data_sha256, fitted, folder)
         marker = publish(context.store, run_id, prefix, digest, folder)
@@ -63,7 +71,16 @@ def _check_features(context: StepContext, horizon: Horizon) -> None:
     assert_no_feature_leakage([*spec.numeric_cols, *spec.categorical_cols], where, context.params.extra_features)
 
 
-def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path) -> None:
+def _rows_to_refit(context: StepContext, rows: TrainingRows, horizon: Horizon) -> tuple[ModelInputs, F32]:
+    """Train and val; of a chronological split without the labels that its embargo keeps from who is to be tested."""
+    known = may_be_learnt(context, horizon, rows.data.rows)
+    if known.all():
+        return rows.inputs_of("train", "val"), rows.target_of("train", "val")
+    chosen = np.flatnonzero(known & (rows.data.rows["split"] != "test").to_numpy())
+    return taken(rows.inputs, chosen, MemoryOrDisk(0)), rows.target[chosen]
+
+
+def _fit(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family, folder: Path) -> None:
     """Fit and predict; leave models/, curves/, fit.json and the predictions of every part in ``folder``."""
     models, curves = folder / "models", folder / "curves"
     models.mkdir(parents=True)
@@ -73,28 +90,29 @@ def _fit(context: StepContext, rows: TrainingRows, family: Family, folder: Path)
         rows.inputs_of("train"), rows.target_of("train"), rows.inputs_of("val"), rows.target_of("val"), options
     )
     val = model.predict(rows.inputs_of("val"))
-    learnt_from = ("train", "val") if context.params.refit else ("train",)
+    saved = {"learnt_from": "train", "rows": len(rows.target_of("train"))}
     if context.params.refit:
-        model.refit(rows.inputs_of(*learnt_from), rows.target_of(*learnt_from), options)
+        inputs, target = _rows_to_refit(context, rows, horizon)
+        saved = {"learnt_from": "train and val", "rows": len(target), **model.refit(inputs, target, options)}
     test = model.predict(rows.inputs_of("test"))
     model.save(models)
     for name, curve in report.curves.items():
         (curves / f"{name}_curve.json").write_bytes(json_bytes(dataclasses.asdict(curve)))
     # Threads are the deployment's, not the run's, but they change the last digits: so they are told.
-    told = {"saved_model_learnt_from": learnt_from, "threads": context.settings.train_threads}
+    told = {"saved_model": saved, "threads": context.settings.train_threads}
     hyperparams = {**report.hyperparams, **told}
     (folder / _FIT).write_bytes(json_bytes({"hyperparams": hyperparams, "device": report.device}))
     np.savez(folder / _PREDICTED, val=val, test=test)
 
 
 def _fit_or_share(
-    context: StepContext, rows: TrainingRows, data_sha256: DataSha256, family: Family, folder: Path
+    context: StepContext, rows: TrainingRows, horizon: Horizon, data_sha256: DataSha256, family: Family, folder: Path
 ) -> None:
     """A family that does not see the fused vector fits the same for every strategy with the same rows: fit it once."""
     prefix = keys.shared_fit(context.run_id, family, data_sha256.joint)
     marker = read_marker(context.store, prefix, context.config.digest)
     if marker is None:
-        _fit(context, rows, family, folder)
+        _fit(context, rows, horizon, family, folder)
         marker = publish(context.store, context.run_id, prefix, context.config.digest, folder)
     # Read back in every case: of two jobs that fitted at the same time, both publish what the first one committed.
     download_folder(context.store, prefix, marker, folder)

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.config import SplitStrategy
 from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
+from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.metadata_report import MetadataReport
-from clipfarm_tasks.data.split import Part
+from clipfarm_tasks.data.split import Part, embargo_of, known_before_test
 from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_digests
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.training_data import TrainingData
@@ -148,6 +150,22 @@ def metadata_cells(
             f"{context.store.uri(labels.key)}"
         )
     return table.take(position).to_pandas()[columns]  # selected here: a table without columns has no rows
+
+
+def may_be_learnt(context: StepContext, horizon: Horizon, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """(N,) whether who is tested on the test part may learn a label; of a chronological split, if it was known by then.
+
+    Args:
+        context: the run.
+        horizon: of the rows.
+        rows: N rows with video_id and split.
+    """
+    if context.params.split_strategy is not SplitStrategy.CHRONOLOGICAL:
+        return np.ones(len(rows), np.bool_)
+    labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
+    captured_at = metadata_cells(context, labels, rows["video_id"].to_numpy(dtype=object), ["captured_at"])
+    times = parse_times(pa.array(captured_at["captured_at"], pa.string(), from_pandas=True))
+    return known_before_test(times, rows["split"].to_numpy(dtype=object), embargo_of(context.params, horizon))
 
 
 def _vectors(

@@ -33,6 +33,7 @@ def make(**changes):
         "metadata": pd.DataFrame({"followers": followers, "empty": np.nan, "country": country}),
         "vectors": (vectors[:, :2], vectors[:, 2:]),
     }
+    fields["learnable"] = fields["split"] == "train"
     return BaselineRows(**fields | changes)
 
 
@@ -63,6 +64,17 @@ def test_labels_of_val_and_test_teach_nothing():
             np.testing.assert_array_equal(other[name], predict(rows)[name])
 
 
+def test_naive_guesses_of_the_test_part_learn_what_refitted_models_learn():
+    rows = make()
+    refitted = BaselineRows(**{**vars(rows), "learnable": rows.split != "test"})
+    before, after = predict(rows), predict(refitted)
+    test = rows.split == "test"
+    np.testing.assert_allclose(after[Baseline.TRAIN_MEAN][test], rows.target[~test].mean())
+    for name in Baseline:
+        np.testing.assert_array_equal(before[name][~test], after[name][~test])
+    assert (before[Baseline.CREATOR_MEAN][test] != after[Baseline.CREATOR_MEAN][test]).any()
+
+
 def test_of_many_rows_some_train_the_trees(monkeypatch):
     rows = make()
     whole = predict(rows)[Baseline.PLAIN_TREES]
@@ -83,6 +95,7 @@ def history(published, captured, creators, labels, split=None):
         captured_at=captured,
         metadata=pd.DataFrame(index=range(n)),
         vectors=(np.zeros((n, 1), np.float32),),
+        learnable=np.array(split or n * ["train"], dtype=object) == "train",
     )
 
 
@@ -92,7 +105,7 @@ def test_a_creators_label_counts_once_it_was_known():
         days([0, 10, 16, 17]), days([7, 17, 23, 24]), ["a", "a", "a", "a"], [10.0, 12.0, 0.0, 0.0],
         ["train", "train", "test", "test"],
     )  # fmt: skip
-    means = creator_means(rows)
+    means = creator_means(rows, rows.split == "train")
     mean, shrinkage = 11.0, 1.0  # one creator alone: nothing says how much creators differ
     assert means[:2] == pytest.approx([mean, mean + (10 - mean) / (1 + shrinkage)])
     assert means[2] == pytest.approx(mean + (10 - mean) / (1 + shrinkage))
@@ -106,14 +119,14 @@ def test_creators_who_differ_are_believed_more_than_those_who_do_not():
     offsets = np.repeat(np.random.default_rng(1).normal(0, 3, n // 10), 10)
     noise = np.random.default_rng(2).normal(0, 1, n)
     late = history(days(np.full(n, 1000)), captured, creators, 8 + offsets + noise)
-    assert np.corrcoef(creator_means(late), offsets)[0, 1] > 0.99
+    assert np.corrcoef(creator_means(late, late.split == "train"), offsets)[0, 1] > 0.99
     flat = history(days(np.full(n, 1000)), captured, creators, 8 + noise)
-    assert creator_means(flat).std() < 0.25
+    assert creator_means(flat, flat.split == "train").std() < 0.25
 
 
 def test_unknown_times_and_creators_are_the_mean():
     nat = np.full(3, np.datetime64("NaT", "us"))
     rows = history(nat, days([1, 2, 3]), ["a", "a", "b"], [1.0, 2.0, 6.0])
-    assert creator_means(rows).tolist() == [3.0, 3.0, 3.0]
+    assert creator_means(rows, rows.split == "train").tolist() == [3.0, 3.0, 3.0]
     rows = history(days([9, 9, 9]), nat, ["a", "a", "b"], [1.0, 2.0, 6.0])
-    assert creator_means(rows).tolist() == [3.0, 3.0, 3.0]
+    assert creator_means(rows, rows.split == "train").tolist() == [3.0, 3.0, 3.0]

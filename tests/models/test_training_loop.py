@@ -9,7 +9,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import NeuralPreset
 from clipfarm_tasks.models.rows import HostRows, Labelled
 from clipfarm_tasks.models.seeds import seed_torch
-from clipfarm_tasks.models.training_loop import averaged_weights, run_epochs, run_in_blocks
+from clipfarm_tasks.models.training_loop import average_weights, run_epochs, run_in_blocks
 
 
 class Line(nn.Module):
@@ -121,16 +121,16 @@ def test_weights_that_are_left_are_the_average_over_the_steps():
             (plain(*batch.inputs) - batch.target).square().mean().backward()
             optimizer.step()
             now = plain.linear.weight.detach().clone()
-            decay = min(0.99, (1 + step) / (10 + step)) if step else 0.0
+            decay = min(0.99, (1 + step) / (10 + step))
             average = now if average is None else decay * average + (1 - decay) * now
             step += 1
     np.testing.assert_allclose(model.linear.weight.detach(), average, rtol=1e-5)
 
 
 def test_the_average_looks_back_a_hundred_steps_at_most():
-    average, current = [torch.zeros(1)], [torch.ones(1)]
-    averaged_weights(average, current, 10**6)
-    assert average[0].item() == pytest.approx(0.01)
+    average, current = Line(0.0), Line(1.0)
+    average_weights(average, current, 10**6)
+    np.testing.assert_allclose(average.linear.weight.detach(), 0.01, rtol=1e-5)
 
 
 def test_without_validation_all_epochs_are_trained():

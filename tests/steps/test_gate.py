@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from clipfarm_tasks import keys
@@ -92,3 +94,14 @@ def test_metrics_that_cannot_be_read_count_as_missing_on_the_leaderboard(whole, 
     store.put(keys.job_snapshot(whole.id, Family.RIDGE, *PAIR) + "metrics_summary.json", b"{")
     record = whole.step("leaderboard")
     assert (record.rows, record.missing) == (2, ("concat_7d.ridge",))
+
+
+def test_a_run_of_an_earlier_release_has_no_ensemble_and_is_complete_without(upstream, run, store):
+    upstream.upload()
+    run.resolve(models=["ridge", "gbdt"])
+    key = keys.run_config(run.id)
+    store.put(key, json.dumps(json.loads(store.get(key)) | {"has_ensemble": False}).encode())
+    run.jobs()
+    run.step("publish_snapshot", *PAIR)
+    assert run.step("leaderboard").missing == ()
+    assert run.step("gate").jobs == 2

@@ -17,6 +17,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.context import parquet_bytes
+from clipfarm_tasks.steps.training_rows import training_rows
 from tests.eventually import PATIENCE_S
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
@@ -463,3 +464,39 @@ def test_the_required_columns_alone_are_enough(upstream, run, family):
     run.jobs()
     config = json.loads(snapshot(run, family)["config_used.json"])
     assert (config["numeric_cols"], config["categorical_cols"]) == ([], [])
+
+
+def test_a_refit_changes_the_saved_model_and_no_number_of_val(upstream, run):
+    upstream.upload()
+    found = {}
+    for refit in (True, False):
+        run.resolve(f"refit-{refit}", models=["ridge"], refit=refit)
+        run.splits()
+        run.step("train", *PAIR, Family.RIDGE)
+        found[refit] = run.files(keys.job_snapshot(run.id, Family.RIDGE, *PAIR))
+    assert found[True]["predictions/val.parquet"] == found[False]["predictions/val.parquet"]
+    assert found[True]["predictions/test.parquet"] != found[False]["predictions/test.parquet"]
+    assert found[True]["models/ridge.skops"] != found[False]["models/ridge.skops"]
+    saved = {refit: json.loads(files["config_used.json"])["hyperparams"]["ridge"] for refit, files in found.items()}
+    assert saved[True]["saved_model"]["learnt_from"] == "train and val"
+    assert saved[True]["saved_model"]["rows"] > saved[False]["saved_model"]["rows"]
+    assert saved[False]["saved_model"]["learnt_from"] == "train"
+    assert saved[True]["alpha"] == saved[False]["alpha"]
+
+
+def test_a_chronological_refit_learns_no_label_that_its_embargo_forbids(upstream, run):
+    days = 1 + np.arange(len(upstream.metadata)) % 27
+    upstream.metadata["captured_at"] = [f"2026-03-{day:02d}T10:00:00+00:00" for day in days]
+    upstream.upload()
+    run.resolve(models=["ridge"], split_strategy="chronological", embargo_days=2)
+    run.splits()
+    rows = training_rows(run.context, *PAIR, Family.RIDGE)
+    labels = run.frame(keys.filtered_metadata(run.id, PAIR[1])).set_index("video_id")["captured_at"]
+    captured_at = pd.to_datetime(labels[rows.data.rows["video_id"]]).to_numpy()
+    split = rows.data.rows["split"].to_numpy()
+    known = captured_at <= captured_at[split == "test"].min() - np.timedelta64(2, "D")
+    expected = int((known & (split != "test")).sum())
+    assert int((split == "train").sum()) <= expected < int((split != "test").sum())
+    run.step("train", *PAIR, Family.RIDGE)
+    files = run.files(keys.job_snapshot(run.id, Family.RIDGE, *PAIR))
+    assert json.loads(files["config_used.json"])["hyperparams"]["ridge"]["saved_model"]["rows"] == expected

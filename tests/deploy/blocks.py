@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.deployment import alerts
 from clipfarm_tasks.deployment.alerts import AlertSettings
 from clipfarm_tasks.deployment.pods import PREFIX, PodSettings
@@ -17,6 +16,7 @@ from tests.deploy.figures import (
     figures,
     gpu_jobs,
     limits,
+    most_epochs,
     newest_result,
 )
 
@@ -109,7 +109,7 @@ def _units(found, source, result):
 def _sizes(found):
     workers = {n: max(1, math.ceil(n * found.core_s / 3600 / NIGHT_H / found.cores)) for n in SIZES.values()}
     deadline_s = PodSettings.model_fields["active_deadline_s"].default
-    epochs = RunParams().max_epochs
+    epochs = most_epochs()
 
     def too_slow(n):
         return n * found.fit_s > deadline_s

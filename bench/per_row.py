@@ -30,8 +30,8 @@ def train_per_row(
     """Train for that many epochs, each followed by a pass over the validation part; returns the last validation loss.
 
     The model, the loss, the batches' size, and AdamW's learning rate and weight decay are those of the pipeline's
-    training loop. AdamW itself is torch's default one, as a first script has it; with ``fused`` it is the pipeline's,
-    which computes the same in one pass over the weights.
+    training loop, which also averages the weights of its steps. AdamW itself is torch's default one, as a first script
+    has it; with ``fused`` it is the pipeline's, which computes the same in one pass over the weights.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused or None

@@ -34,7 +34,9 @@ def labelled(rows, seed):
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_both_loops_learn_the_same_weights(fused):
+def test_both_loops_learn_the_same_weights(monkeypatch, fused):
+    # The pipeline leaves an average over its steps; of the last step alone it is what the baseline leaves.
+    monkeypatch.setattr("clipfarm_tasks.models.training_loop._DECAY", 0.0)
     parts = labelled(40, 0), labelled(12, 1)
     ours, theirs = Slope(), Slope()
     trained = run_epochs(ours, *rows_on(torch.device("cpu"), parts), RECIPE, max_epochs=5, patience=5, seed=0)

@@ -16,8 +16,8 @@ from clipfarm_tasks.models.inputs import F32, F64, ModelInputs
 
 FILE = "ensemble.json"
 FOLDS = 5
-# Pulls the weights towards equal ones as strongly as a tenth of the members' mean squared error. Among 0.01, 0.1 and
-# 0.5 it made no difference beyond 0.4 % on real posts; equal weights alone were up to 1 % worse.
+# Pulls the weights towards equal ones as strongly as a tenth of the members' mean squared error. On eleven splits of
+# real posts 0.01, 0.1 and 0.5 differed by at most 0.3 % of the test RMSE, and equal weights alone by 0.4 %.
 SHRINKAGE = 0.1
 _SUM_WEIGHT = 1e4  # of the equation that the weights add up to 1, against all others
 

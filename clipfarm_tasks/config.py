@@ -84,8 +84,8 @@ class RunParams(Frozen):
     )
     refit: bool = Field(
         default=True,
-        description="Fit once more on train and val together after val has chosen epochs and trees; metrics of val "
-        "stay those of the fit that has not seen it",
+        description="All families but gbdt, which gains nothing: fit once more on train and val together after val has "
+        "chosen the epochs; metrics of val stay those of the fit that has not seen it",
     )
     device: Device = Field(
         default=Device.AUTO, description="Device of the neural families; auto takes CUDA when there is one"

@@ -14,7 +14,7 @@ from clipfarm_tasks.families import PRESETS, Family, GbdtPreset
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32
 from clipfarm_tasks.models.layers import mlp
-from clipfarm_tasks.models.network import fit_network, load_plain, save_plain
+from clipfarm_tasks.models.network import fit_network, load_plain, recipe_for, save_plain
 from clipfarm_tasks.models.rows import Labelled
 from clipfarm_tasks.models.training_loop import Trained, run_in_blocks
 
@@ -87,7 +87,7 @@ class Projector:
                 )
         input_dim = train_rows.arrays[0].shape[1]
         build = partial(ProjectorNet, input_dim, options.projector_dim)
-        recipe, limited = RECIPE, projector_options(options)
+        recipe, limited = recipe_for(len(train_rows), RECIPE), projector_options(options)
         if chosen:
             recipe = replace(RECIPE, batch_size=chosen.batch_size)
             limited = limited if val_rows else replace(limited, max_epochs=chosen.best_epoch)

@@ -91,7 +91,7 @@ def _fit(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Fam
     )
     val = model.predict(rows.inputs_of("val"))
     saved = {"learnt_from": "train", "rows": len(rows.target_of("train"))}
-    if context.params.refit:
+    if context.params.refit and PRESETS[family].refits:
         inputs, target = _rows_to_refit(context, rows, horizon)
         saved = {"learnt_from": "train and val", "rows": len(target), **model.refit(inputs, target, options)}
     test = model.predict(rows.inputs_of("test"))

@@ -12,7 +12,7 @@ from clipfarm_tasks.models.rows import Labelled, rows_on
 from clipfarm_tasks.models.training_loop import run_epochs
 
 # One batch holds all rows: the order in which they are drawn then makes no difference.
-RECIPE = NeuralPreset(hidden=(), dropout=0.0, learning_rate=0.05, weight_decay=0.01, batch_size=64)
+RECIPE = NeuralPreset(hidden=(), dropout=0.0, learning_rate=0.05, weight_decay=0.01, batch_size=64, least_batch_size=64)
 
 
 class Slope(nn.Module):

@@ -19,7 +19,7 @@ from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.models.rows import DeviceRows, HostRows, Labelled
 
 SAID = "CUDA out of memory. Tried to allocate 20.00 MiB."
-RECIPE = NeuralPreset(hidden=(6,), dropout=0.3, learning_rate=0.01, weight_decay=0.0, batch_size=32)
+RECIPE = NeuralPreset(hidden=(6,), dropout=0.3, learning_rate=0.01, weight_decay=0.0, batch_size=32, least_batch_size=1)
 
 
 class Failing:

@@ -7,6 +7,7 @@ from torch import nn
 
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import NeuralPreset
+from clipfarm_tasks.models.network import recipe_for
 from clipfarm_tasks.models.rows import HostRows, Labelled
 from clipfarm_tasks.models.seeds import seed_torch
 from clipfarm_tasks.models.training_loop import average_weights, run_epochs, run_in_blocks
@@ -27,7 +28,14 @@ class Line(nn.Module):
 
 
 def recipe(**changes):
-    values = {"hidden": (), "dropout": 0.0, "learning_rate": 0.05, "weight_decay": 0.0, "batch_size": 8}
+    values = {
+        "hidden": (),
+        "dropout": 0.0,
+        "learning_rate": 0.05,
+        "weight_decay": 0.0,
+        "batch_size": 8,
+        "least_batch_size": 1,
+    }
     return NeuralPreset(**(values | changes))
 
 
@@ -174,3 +182,8 @@ def test_validation_and_prediction_in_blocks_are_as_in_one_piece(monkeypatch):
     np.testing.assert_allclose(loss_in_blocks, loss, rtol=1e-6)
     np.testing.assert_allclose(predicted_in_blocks, predicted, rtol=1e-6)
     assert (sizes, block_sizes) == ([20, 20], [20, 6, 6, 6, 2])
+
+
+@pytest.mark.parametrize(("rows", "size"), [(12, 64), (2048, 64), (3200, 100), (8192, 256), (10**7, 256)])
+def test_few_rows_are_trained_in_smaller_batches(rows, size):
+    assert recipe_for(rows, recipe(batch_size=256, least_batch_size=64)).batch_size == size

@@ -94,4 +94,16 @@ COMPUTED = {
 """What is computed from numbers and times: ratios of the channel's counts, the time of day, the thumbnail's shape."""
 
 NAMES = (*COMPUTED, *(column for columns in TEXTS.values() for column in columns))
-"""Every feature that ``v3`` computes."""
+"""Every feature that ``v3`` computes from the cells of its row."""
+
+LEARNT = {
+    "text_neighbours": (
+        "text_neighbours_5",
+        "text_neighbours_20",
+        "text_neighbours_50",
+        "text_neighbours_similarity",
+    ),
+    "creator_history": ("creator_labels", "creator_mean", "creator_days_since_label"),
+}
+"""What ``v3`` learns from other rows, by block: a model computes it from the rows it was fitted on, see
+`clipfarm_tasks.models.learnt_features`."""

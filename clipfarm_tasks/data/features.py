@@ -1,12 +1,14 @@
 """Which metadata columns a model may see; what `clipfarm_tasks.data.leakage` names is excluded by construction."""
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Literal
 
 from pydantic import Field
 
 from clipfarm_tasks.config import Frozen
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind, kind_of, names_no_feature, numbers_rows
+from clipfarm_tasks.data.computed_features import LEARNT
 from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.leakage import in_leakage_set, is_leakage, leakage_reason
 from clipfarm_tasks.errors import ConfigError
@@ -112,7 +114,7 @@ def _check_named(
     header: Sequence[str], usable: set[str], extra: Collection[str], exclude: Collection[str], where: str
 ) -> None:
     for field, names in (("extra_features", extra), ("exclude_features", exclude)):
-        absent = sorted(set(names) - {*header, *PUBLISHED, *COMPUTED_NAMES})
+        absent = sorted(set(names) - {*header, *PUBLISHED, *COMPUTED_NAMES, *chain(*LEARNT.values())})
         if absent:
             raise ConfigError(f"{field}: expected columns of the file, got {', '.join(map(repr, absent))}, in {where}")
     unusable = sorted(set(extra) - usable)

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks.families import Baseline
 from clipfarm_tasks.models.column_transformer import metadata_frame
+from clipfarm_tasks.models.creator_history import CreatorHistory
 from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, F64
 from clipfarm_tasks.models.log_counts import with_logs
 
@@ -83,50 +84,11 @@ def _naive(rows: BaselineRows, guess: Callable[[NDArray[np.bool_]], F64]) -> F64
 
 
 def creator_means(rows: BaselineRows, learnt: NDArray[np.bool_]) -> F64:
-    """(N,) mean label of the creator's earlier videos among those learnt from, shrunk towards the mean of all of them.
-
-    Earlier are those whose label was known (captured) when the video was published; of a video without a readable
-    time of publication nothing is earlier. The mean of n labels counts n / (n + k), where k is the variance within
-    creators over that between them (the empirical Bayes estimator of a one-way model with random effects).
-    """
-    train = learnt & ~np.isnat(rows.captured_at)
-    overall = float(rows.target[learnt].mean())
-    known = pd.DataFrame(
-        {
-            "creator": pd.Series(rows.creator[train], dtype="str"),
-            "time": rows.captured_at[train].astype("datetime64[us]"),
-            "label": rows.target[train] - overall,
-        }
-    ).sort_values("time", kind="stable")
-    groups = known.groupby("creator")["label"]
-    known["sum"], known["count"] = groups.cumsum(), groups.cumcount() + 1
-    # The last row of a time holds all labels of the creator that were known by then.
-    known = known.drop_duplicates(["creator", "time"], keep="last")
-    asked = pd.DataFrame(
-        {"creator": pd.Series(rows.creator, dtype="str"), "time": rows.published_at.astype("datetime64[us]")}
-    )
-    asked = asked[asked["time"].notna()].sort_values("time", kind="stable")
-    found = pd.merge_asof(asked, known[["creator", "time", "sum", "count"]], on="time", by="creator")
-    found.index = asked.index
-    sums, counts = (found[name].reindex(range(len(rows.target))).fillna(0.0).to_numpy() for name in ("sum", "count"))
-    means: F64 = overall + sums / (counts + _shrinkage(rows.target[train] - overall, rows.creator[train]))
+    """(N,) smoothed mean of the creator's labels, among those learnt from, that were known; see `CreatorHistory`."""
+    times = {"published_at": rows.published_at, "captured_at": rows.captured_at}
+    provenance = pd.DataFrame({"creator": pd.Series(rows.creator, dtype="str"), **times})
+    means: F64 = CreatorHistory.fit(provenance[learnt], rows.target[learnt])(provenance)[:, 1]
     return means
-
-
-def _shrinkage(labels: F64, creator: NDArray[np.object_]) -> float:
-    """Variance within creators over the variance between them, by the moments of a one-way analysis of variance."""
-    groups = pd.Series(labels).groupby(creator)
-    counts = groups.size().to_numpy(np.float64)
-    n, groups_n = float(counts.sum()), len(counts)
-    if not 1 < groups_n < n:
-        return 1.0  # one creator, or nobody with two videos: nothing says how much creators differ
-    deviations = labels - groups.transform("mean").to_numpy()
-    within = float((deviations**2).sum() / (n - groups_n))
-    size = (n - (counts**2).sum() / n) / (groups_n - 1)
-    means = groups.mean().to_numpy()
-    between = float((counts * (means - labels.mean()) ** 2).sum() / (groups_n - 1) - within) / size
-    ratio: float = max(within, 1e-12) / max(between, 1e-3 * within, 1e-12)
-    return ratio
 
 
 def _ridge(rows: BaselineRows, numeric_cols: tuple[str, ...]) -> F64:

@@ -23,6 +23,7 @@ class FitOptions:
         max_epochs: most epochs a neural part trains.
         patience: epochs without a better validation RMSE before a neural part stops.
         projector_dim: width of the gbdt projection, in columns.
+        learnt_cols: numeric columns that `clipfarm_tasks.models.learnt_features` adds to ``numeric_cols``.
     """
 
     numeric_cols: tuple[str, ...]
@@ -34,6 +35,7 @@ class FitOptions:
     max_epochs: int
     patience: int
     projector_dim: int
+    learnt_cols: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

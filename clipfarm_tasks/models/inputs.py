@@ -33,6 +33,8 @@ class ModelInputs:
         video: (N, V) float32, or None.
         audio: (N, A) float32, or None.
         text: (N, T) float32, zeros where ``text_present`` is 0, or None.
+        provenance: N rows, or None: ``creator`` (text), ``published_at`` and ``captured_at`` (datetime64[us], NaT where
+            unreadable): whose video it is, and when it was published and its label became known.
     """
 
     metadata: pd.DataFrame
@@ -41,6 +43,7 @@ class ModelInputs:
     video: F32 | None = None
     audio: F32 | None = None
     text: F32 | None = None
+    provenance: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.text_present)
@@ -56,6 +59,7 @@ class ModelInputs:
             self,
             metadata=self.metadata.iloc[start:stop].reset_index(drop=True),
             text_present=self.text_present[start:stop],
+            provenance=None if self.provenance is None else self.provenance.iloc[start:stop].reset_index(drop=True),
             **arrays,
         )
 
@@ -82,6 +86,7 @@ def taken(inputs: ModelInputs, chosen: I64, allocate: Allocate) -> ModelInputs:
         video=copied("video", inputs.video),
         audio=copied("audio", inputs.audio),
         text=copied("text", inputs.text),
+        provenance=None if inputs.provenance is None else inputs.provenance.iloc[chosen].reset_index(drop=True),
     )
 
 

@@ -123,7 +123,7 @@ class Projector:
         (fused,), folds = train_rows.arrays, min(FOLDS, len(train_rows.target))
         fold = np.random.default_rng(options.seed).permutation(len(train_rows.target)) % folds
         projected = np.empty((len(fused), options.projector_dim), np.float32)
-        fitted: list[tuple[Self, Trained]] = []
+        fitted: list[tuple[Projector, Trained]] = []
         for number in range(folds):
             others = np.flatnonzero(fold != number) if folds > 1 else np.arange(len(fold))
             part = replace(train_rows, chosen=others)

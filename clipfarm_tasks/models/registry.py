@@ -5,6 +5,7 @@ from pathlib import Path
 
 from clipfarm_tasks.families import ENSEMBLE, Family, ModelName
 from clipfarm_tasks.models.family import ModelFamily, Predictor
+from clipfarm_tasks.models.learnt_features import WithLearntFeatures
 
 # By name, because an import costs: ridge must not pay for torch, nor the networks for scikit-learn.
 _MAKERS = {
@@ -18,8 +19,7 @@ _MAKERS = {
 def create(family: Family) -> ModelFamily:
     """An unfitted model of ``family``."""
     module, name = _MAKERS[family]
-    model: ModelFamily = getattr(import_module(module), name)()
-    return model
+    return WithLearntFeatures(family, getattr(import_module(module), name)())
 
 
 def load(name: ModelName, folder: Path) -> Predictor:

@@ -130,7 +130,7 @@ def _pair(
         else:
             digests = rows.digests()
             for family, sha256 in recorded.items():
-                verdict = Verdict.of(sha256, family_digests(digests, family))
+                verdict = Verdict.of(sha256, family_digests(rows, digests, family))
                 results[family] = Rebuilt(strategy, horizon, family, verdict)
             log.info("rebuild %s %dd of run %s: %d rows", strategy, horizon, context.run_id, len(rows.target))
             if output is not None:

@@ -50,7 +50,7 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
         return snapshot_record(context, prefix, marker, reused=True)
     _check_features(context, horizon)
     rows = training_rows(context, strategy, horizon, family)
-    data_sha256 = family_digests(rows.digests(), family)
+    data_sha256 = family_digests(rows, rows.digests(), family)
     with temporary_folder("a snapshot") as temporary:
         fitted = temporary / "fit"
         if PRESETS[family].sees_fused:
@@ -146,4 +146,5 @@ def _options(context: StepContext, rows: TrainingRows) -> FitOptions:
         max_epochs=params.max_epochs,
         patience=params.patience,
         projector_dim=params.projector_dim,
+        learnt_cols=rows.learnt_cols,
     )

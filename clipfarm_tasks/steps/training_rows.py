@@ -1,7 +1,7 @@
 """Assemble what the training jobs of a pair learn from: labels, features, vectors of its rows, at pinned versions."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import SplitStrategy
+from clipfarm_tasks.config import FeatureSet, RunParams, SplitStrategy
 from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
 from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.metadata_report import MetadataReport
@@ -21,6 +21,7 @@ from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_di
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.training_data import TrainingData
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
+from clipfarm_tasks.models import learnt_features, text_neighbours
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.storage.documents import parse_document
@@ -29,6 +30,7 @@ from clipfarm_tasks.vectors.table import VectorTable
 
 _FUSED = "fused"
 _MODALITIES = tuple(map(str, Modality))
+_TIMES = ("published_at", "captured_at")
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ class TrainingRows:
         inputs: features of the N rows, with the vectors that the asked-for families see.
         target: (N,) float32 target_log.
         data: the same rows as the documents tell them.
+        learnt_cols: the columns that models learn from other rows, beside those of the metadata.
     """
 
     inputs: ModelInputs
     target: F32
     data: TrainingData
+    learnt_cols: tuple[str, ...]
 
     def inputs_of(self, *parts: str) -> ModelInputs:
         """Features of train, val or test, or of neighbouring parts together: views."""
@@ -68,7 +72,11 @@ class TrainingRows:
 
     def digests(self) -> DataDigests:
         """Digests of everything a fit sees; reads every array once."""
-        return data_digests(self.data.rows, self.inputs.metadata, self.inputs.text_present, self.vectors(), self.target)
+        metadata = self.inputs.metadata
+        if self.inputs.provenance is not None:
+            times = self.inputs.provenance.astype({"published_at": "int64", "captured_at": "int64"})
+            metadata = pd.concat([metadata, times], axis=1)
+        return data_digests(self.data.rows, metadata, self.inputs.text_present, self.vectors(), self.target)
 
     def _bounds(self, *parts: str) -> slice:
         inside = self.data.rows["split"].isin(parts).to_numpy()
@@ -96,10 +104,13 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
     spec = report.features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     ids = rows["video_id"].to_numpy(dtype=object)
+    learnt_cols = _learnt_columns(context.params, columns)
+    cells = metadata_cells(context, labels, ids, [*columns, *(_TIMES if learnt_cols else ())])
     inputs = ModelInputs(
-        metadata=metadata_cells(context, labels, ids, columns),
+        metadata=cells[columns],
         text_present=rows["text_present"].to_numpy(dtype=np.float32),
-        **_vectors(context, strategy, families, ids, split),
+        provenance=_provenance(rows["creator"], cells) if learnt_cols else None,
+        **_vectors(context, strategy, families, ids, split, is_text_needed=_needs_text(learnt_cols)),
     )
     data = TrainingData(
         rows=rows,
@@ -110,7 +121,19 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
         table_versions=split.tables,
         table_ids=split.table_ids,
     )
-    return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data)
+    return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data, learnt_cols)
+
+
+def _learnt_columns(params: RunParams, columns: Sequence[str]) -> tuple[str, ...]:
+    if params.feature_set_version is not FeatureSet.V3:
+        return ()
+    return tuple(name for name in learnt_features.COLUMNS if name not in {*params.exclude_features, *columns})
+
+
+def _provenance(creators: "pd.Series[str]", cells: pd.DataFrame) -> pd.DataFrame:
+    """See `ModelInputs.provenance`."""
+    times = {name: parse_times(pa.array(cells[name], pa.string(), from_pandas=True)) for name in _TIMES}
+    return pd.DataFrame({"creator": creators.to_numpy(object), **times}).astype(dict.fromkeys(_TIMES, "datetime64[us]"))
 
 
 def metadata_report(context: StepContext, labels: MetadataRecord) -> MetadataReport:
@@ -119,10 +142,15 @@ def metadata_report(context: StepContext, labels: MetadataRecord) -> MetadataRep
     return parse_document(MetadataReport, body, context.store.uri(labels.report_key))
 
 
-def family_digests(digests: DataDigests, family: Family) -> DataSha256:
-    """Digests of what this family sees."""
+def family_digests(rows: TrainingRows, digests: DataDigests, family: Family) -> DataSha256:
+    """Digests of what this family sees of these rows."""
     preset = PRESETS[family]
-    return digests.of((_FUSED,) * preset.sees_fused + _MODALITIES * preset.sees_modalities)
+    seen = {*(_FUSED,) * preset.sees_fused, *_MODALITIES * preset.sees_modalities}
+    return digests.of(seen | {str(Modality.TEXT)} if _needs_text(rows.learnt_cols) else seen)
+
+
+def _needs_text(learnt_cols: Collection[str]) -> bool:
+    return bool({*learnt_cols} & {*text_neighbours.COLUMNS})
 
 
 def _in_training_order(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -174,6 +202,8 @@ def _vectors(
     families: tuple[Family, ...],
     ids: NDArray[np.object_],
     split: SplitRecord,
+    *,
+    is_text_needed: bool,
 ) -> dict[str, F32]:
     allocate = MemoryOrDisk(context.settings.train_memory_mib)
 
@@ -187,4 +217,6 @@ def _vectors(
         found[_FUSED] = read(keys.fused_table(strategy), ["vector"])["vector"]
     if any(PRESETS[family].sees_modalities for family in families):
         found |= read(keys.modalities_table(), _MODALITIES)
+    elif is_text_needed:
+        found |= read(keys.modalities_table(), [Modality.TEXT])
     return found

@@ -114,14 +114,16 @@ def test_a_creators_label_counts_once_it_was_known():
 
 def test_creators_who_differ_are_believed_more_than_those_who_do_not():
     n = 200
-    creators = [f"c{number // 10}" for number in range(n)]
-    captured = days(np.arange(n))
-    offsets = np.repeat(np.random.default_rng(1).normal(0, 3, n // 10), 10)
-    noise = np.random.default_rng(2).normal(0, 1, n)
-    late = history(days(np.full(n, 1000)), captured, creators, 8 + offsets + noise)
-    assert np.corrcoef(creator_means(late, late.split == "train"), offsets)[0, 1] > 0.99
-    flat = history(days(np.full(n, 1000)), captured, creators, 8 + noise)
-    assert creator_means(flat, flat.split == "train").std() < 0.25
+    creators = 2 * [f"c{number // 10}" for number in range(n)]
+    # The first half is known long before the second half, of the same creators, is published.
+    published, captured = (days(np.r_[np.arange(n), np.full(n, 1000)] + later) for later in (0, 7))
+    is_learnt = np.arange(2 * n) < n
+    offsets = np.tile(np.repeat(np.random.default_rng(1).normal(0, 3, n // 10), 10), 2)
+    noise = np.random.default_rng(2).normal(0, 1, 2 * n)
+    late = history(published, captured, creators, 8 + offsets + noise)
+    assert np.corrcoef(creator_means(late, is_learnt)[n:], offsets[n:])[0, 1] > 0.98
+    flat = history(published, captured, creators, 8 + noise)
+    assert creator_means(flat, is_learnt)[n:].std() < 0.25
 
 
 def test_unknown_times_and_creators_are_the_mean():

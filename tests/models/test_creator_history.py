@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipfarm_tasks.models.creator_history import CreatorHistory
+
+
+def provenance(*rows):
+    """Of (creator, day of publication, day of capture); None: unreadable."""
+    frame = pd.DataFrame(rows, columns=["creator", "published_at", "captured_at"])
+    start = pd.Timestamp("2026-01-01")
+    for name in ("published_at", "captured_at"):
+        days = pd.to_timedelta(frame[name].astype("float64"), unit="D")
+        frame[name] = (start + days).astype("datetime64[us]")
+    return frame
+
+
+def test_a_video_is_told_what_was_known_of_its_creator_when_it_was_published():
+    learnt = provenance(("a", 0, 7), ("a", 1, 8), ("a", 5, 12), ("b", 0, 7), ("b", 2, 9), ("c", 3, 10))
+    target = np.array([4.0, 6.0, 8.0, 1.0, 2.0, 3.0])
+    history = CreatorHistory.fit(learnt, target)
+    overall = target.mean()
+    found = history(provenance(("a", 10, 17), ("a", 7.5, 14), ("a", 6, 13), ("new", 20, 27), ("b", 30, 37)))
+    np.testing.assert_array_equal(found[:, 0], [2, 1, 0, 0, 2])
+    known = {0: [4.0, 6.0], 1: [4.0], 2: [], 3: [], 4: [1.0, 2.0]}
+    for row, labels in known.items():
+        expected = (sum(labels) + history.shrinkage * overall) / (len(labels) + history.shrinkage)
+        assert found[row, 1] == pytest.approx(expected)
+    np.testing.assert_allclose(found[:, 2], [2, 0.5, np.nan, np.nan, 21])
+
+
+def test_no_label_of_a_video_reaches_its_own_columns():
+    learnt = provenance(("a", 0, 7), ("a", 3, 3), ("a", 9, 8), ("a", 20, 27))
+    for row in range(4):
+        target = np.zeros(4)
+        before = CreatorHistory.fit(learnt, target)(learnt)[row]
+        target[row] = 10
+        after = CreatorHistory.fit(learnt, target)(learnt)[row]
+        assert before[0] == after[0]
+        # The overall mean, towards which a mean is shrunk, holds the label too, as that of any column does.
+        shift = after[1] - before[1]
+        assert abs(shift) <= 10 / 4 + 1e-9
+
+
+def test_labels_of_which_nobody_knows_when_they_were_known_are_in_no_history():
+    learnt = provenance(("a", 0, None), ("a", 5, 5), ("a", 5, 4), ("a", None, 6))
+    found = CreatorHistory.fit(learnt, np.ones(4))(provenance(("a", 30, 37), ("a", None, 37)))
+    np.testing.assert_array_equal(found[:, 0], [1, 0])
+
+
+def test_a_saved_history_answers_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = provenance(*((f"c{rng.integers(30)}", day, day + 7) for day in rng.uniform(0, 100, 200)))
+    history = CreatorHistory.fit(rows, rng.normal(size=200))
+    history.save(tmp_path / "history.arrow")
+    np.testing.assert_array_equal(CreatorHistory.load(tmp_path / "history.arrow")(rows), history(rows))
+
+
+def test_where_creators_do_not_differ_their_means_count_for_little():
+    rng = np.random.default_rng(1)
+    rows = provenance(*((f"c{number % 50}", number / 10, number / 10 + 7) for number in range(500)))
+    offsets = rng.normal(size=50)[np.arange(500) % 50]
+    alike, unlike = rng.normal(size=500), 3 * offsets + 0.1 * rng.normal(size=500)
+    assert CreatorHistory.fit(rows, unlike).shrinkage < 0.1
+    assert CreatorHistory.fit(rows, alike).shrinkage > 5

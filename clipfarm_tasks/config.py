@@ -80,7 +80,8 @@ class RunParams(Frozen):
     feature_set_version: FeatureSet = Field(
         default=FeatureSet.V3,
         description="v3: as v2_log_counts, with ratios, text statistics, the time of day, what became of similar texts "
-        "and of the creator's earlier videos, of the capture nearest to publication; v2_log_counts: log1p of heavy-tailed counts first; v1_training_suite: raw numerics",
+        "and of the creator's earlier videos, of the capture nearest to publication; v2_log_counts: log1p of "
+        "heavy-tailed counts first; v1_training_suite: raw numerics",
     )
     refit: bool = Field(
         default=True,

@@ -33,7 +33,7 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
         "= cannot be told from the first, + is surely better on the test part, no mark: surely worse, or nobody knows\n"
-        "95 %: of test rmse_log; skill: error saved against the best naive guess",
+        "95 %: of test rmse_log; skill: error saved against the best naive guess" + _leads(comparison),
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
@@ -63,6 +63,15 @@ def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
         "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
         f"{'-' if skill is None else f'{skill:.0%}'} {_STANDING.get(row.get('against_best') or '', ' ')}",
     ]
+
+
+def _leads(comparison: Mapping[str, Any]) -> str:
+    """A line for each horizon that has a lead; none of a run of an earlier release."""
+    return "".join(
+        f"\n{days}d: {lead['fusion_strategy']} {lead['model']} leads; {lead['ties']} ties; {lead['why']}"
+        for days, lead in comparison.get("lead", {}).items()
+        if lead is not None
+    )
 
 
 def _counts(comparison: Mapping[str, Any]) -> str:

@@ -110,18 +110,19 @@ def _read(
 ) -> tuple[JobResult, dict[str, pd.DataFrame] | None]:
     """A model's metrics and predictions, each file as its ``_SUCCESS`` names it; None without a whole snapshot."""
     prefix = keys.job_snapshot(context.run_id, model, strategy, horizon)
-    metrics, predictions = None, None
+    metrics, predictions, cost = None, None, None
     try:
         marker = read_marker(context.store, prefix, context.config.digest)
         if marker is not None:
             summary = metrics_summary_of(context.store, prefix, marker)
             predictions = predictions_of(context.store, prefix, marker)
             metrics = metrics_of(summary, model, context.store.uri(prefix))
+            cost = summary.get("cost", {}).get(model)  # a run of an earlier release has not measured it
     except DataError as error:
         # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
         log.warning("%s counts as missing: %s", keys.model_task_id(model, strategy, horizon), error)
         predictions = None
-    return JobResult(strategy, horizon, model, f"{prefix}{METRICS_SUMMARY}", metrics), predictions
+    return JobResult(strategy, horizon, model, f"{prefix}{METRICS_SUMMARY}", metrics, cost=cost), predictions
 
 
 def _tables(context: StepContext) -> dict[str, dict[str, Any]]:

@@ -82,6 +82,10 @@ class RunParams(Frozen):
         description="Which of the jobs that cannot be told from the best of their horizon leads: the best by the rank "
         "metric, or the cheapest to serve",
     )
+    temporal_check: bool = Field(
+        default=True,
+        description="Train the best family of each pair once more, on the past of its rows, and test on their future",
+    )
     max_epochs: int = Field(default=40, ge=1, le=1000, description="Most epochs a neural family trains")
     patience: int = Field(
         default=6, ge=1, le=1000, description="Epochs without a better validation RMSE before a neural family stops"

@@ -6,20 +6,23 @@ from operator import itemgetter
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
+
+from clipfarm_tasks.cli.temporal_table import temporal_table
 
 _WHOLE_FROM = 1000  # raw views need no decimals
 _JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
 _STANDING = {"tie": "=", "better": "+"}
 
 
-def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
+def leaderboard_table(comparison: Mapping[str, Any]) -> Group:
     """One line for each job in the order of the file, the metric that ranks as the first number, dashes if missing.
 
     The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them. Beside the
     test RMSE stands its 95 % interval; a job that cannot be told from the best of its horizon, or is surely better on
     the test part, is marked; skill is what a model saves of the error of the best naive guess. The baselines end each
-    horizon.
+    horizon. Below stand the temporal checks, where the run has any.
 
     Args:
         comparison: content of ``metrics_comparison.json``.
@@ -52,7 +55,8 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         for row in comparison.get("baselines", {}).get(str(horizon), ()):
             table.add_row("", row["model"], "", *_cells(row, metrics), style="dim")
         table.add_section()
-    return table
+    checks = comparison.get("temporal_checks")  # none in a run of an earlier release
+    return Group(table, temporal_table(checks)) if checks else Group(table)
 
 
 def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:

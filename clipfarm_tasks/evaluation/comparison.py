@@ -212,6 +212,7 @@ def comparison_document(
     common_rows: Mapping[Horizon, Mapping[str, int]],
     baselines: Mapping[Horizon, Mapping[str, Certainty]],
     tables: Mapping[str, Mapping[str, Any]],
+    temporal_checks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """metrics_comparison.json, JSON-safe.
 
@@ -222,6 +223,7 @@ def comparison_document(
         common_rows: rows that all finished jobs of a horizon have, by part (val, test).
         baselines: by horizon and name, how the baselines do on these rows.
         tables: version and id of each vector table the run has settled, by its name.
+        temporal_checks: of the pairs that have one, with target_horizon_days and fusion_strategy.
 
     Returns:
         ``rows_count`` counts all rows, missing ones included. ``missing_jobs`` are names, ``concat_7d.ridge``.
@@ -246,6 +248,7 @@ def comparison_document(
         },
         "tables": {name: dict(tables[name]) for name in sorted(tables)},
         "best_by_rank_metric": best_by(rows, rank_metric),
+        "temporal_checks": [dict(check) for check in temporal_checks],
         "lead_among_ties": str(config.params.lead_among_ties),
         "lead": {
             str(int(horizon)): lead(

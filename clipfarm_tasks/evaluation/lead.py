@@ -20,8 +20,8 @@ def lead(rows: Sequence[Mapping[str, Any]], policy: LeadAmongTies) -> dict[str, 
 
     Returns:
         fusion_strategy, model, ``ties``: how many jobs cannot be told from the best, which is not counted, and ``why``:
-        ``best by the rank metric``, ``cheapest to serve`` (of the best and its ties), or ``cost of serving unknown``, which leaves the
-        best in the lead.
+        ``best by the rank metric``, ``cheapest to serve`` (of the best and its ties), or ``cost of serving unknown``,
+        which leaves the best in the lead.
     """
     best = next((row for row in rows if row["against_best"] == Standing.BEST), None)
     if best is None:

@@ -14,7 +14,7 @@ _METRICS = ("rmse_log", "r2_log", "spearman")
 
 
 @dataclass(frozen=True)
-class Tested:
+class JudgedPart:
     """What a model predicted for a test part of N rows.
 
     Attributes:
@@ -30,7 +30,7 @@ class Tested:
     train_mean: float
 
 
-def compared_with_future(own: Tested, future: Tested, seed: int) -> dict[str, Any]:
+def compared_with_future(own: JudgedPart, future: JudgedPart, seed: int) -> dict[str, Any]:
     """JSON-safe: both tests of one family, and how much worse the future is.
 
     The tests have other rows, and labels of one time may spread more than those of another. So ``optimism_percent``,
@@ -44,15 +44,16 @@ def compared_with_future(own: Tested, future: Tested, seed: int) -> dict[str, An
 
     Returns:
         ``own_test`` and ``future_test``: rmse_log, r2_log, spearman, skill, and the 95 % interval of each by a
-        bootstrap over creators; ``optimism_percent`` and ``optimism_interval``. The interval takes the tests for independent:
+        bootstrap over creators; ``optimism_percent`` and ``optimism_interval``, which takes the tests for independent:
         rows that both have make it a little too wide.
     """
-    tests = {"own_test": _Judged(own, seed + 1), "future_test": _Judged(future, seed)}
-    ratio = tests["future_test"].samples["rmse_log"] / tests["own_test"].samples["rmse_log"]
+    tests = {"own_test": _Scores(own, seed + 1), "future_test": _Scores(future, seed)}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = tests["future_test"].samples["rmse_log"] / tests["own_test"].samples["rmse_log"]
     rmse_own, rmse_future = (tests[name].metrics["rmse_log"] for name in ("own_test", "future_test"))
     found: dict[str, Any] = json_safe(
         {
-            **{name: judged.document() for name, judged in tests.items()},
+            **{name: scores.document() for name, scores in tests.items()},
             "optimism_percent": 100 * (rmse_future / rmse_own - 1) if rmse_own else None,
             "optimism_interval": interval(100 * (ratio - 1)),
         }
@@ -60,10 +61,10 @@ def compared_with_future(own: Tested, future: Tested, seed: int) -> dict[str, An
     return found
 
 
-class _Judged:
+class _Scores:
     """Metrics of one test and their values on every draw."""
 
-    def __init__(self, tested: Tested, seed: int) -> None:
+    def __init__(self, tested: JudgedPart, seed: int) -> None:
         target, predicted = tested.target_log, tested.predicted_log
         mean = np.full(len(target), tested.train_mean)
         drawn = resampled_metrics(target, {"model": predicted, "mean": mean}, tested.creators, seed)

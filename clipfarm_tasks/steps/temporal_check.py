@@ -20,7 +20,7 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.ranking import rank_families
 from clipfarm_tasks.evaluation.reports import Documents
-from clipfarm_tasks.evaluation.temporal import Tested, compared_with_future
+from clipfarm_tasks.evaluation.temporal import JudgedPart, compared_with_future
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.train import fit_and_predict
@@ -88,13 +88,13 @@ def temporal_check(
     }
 
 
-def _own(predictions: pd.DataFrame, family: Family, split: pd.DataFrame) -> Tested:
+def _own(predictions: pd.DataFrame, family: Family, split: pd.DataFrame) -> JudgedPart:
     rows = split.set_index("video_id").loc[predictions["video_id"]]
     return _tested(rows, predictions[f"pred_{family}_log"].to_numpy(), split)
 
 
-def _tested(test: pd.DataFrame, predicted: Any, split: pd.DataFrame) -> Tested:
-    return Tested(
+def _tested(test: pd.DataFrame, predicted: Any, split: pd.DataFrame) -> JudgedPart:
+    return JudgedPart(
         target_log=test["target_log"].to_numpy(np.float64),
         predicted_log=np.asarray(predicted, np.float64),
         creators=test["creator"].to_numpy(dtype=object),

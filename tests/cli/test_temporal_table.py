@@ -29,20 +29,20 @@ def rendered(**document):
 
 def test_the_future_stands_beside_the_runs_own_test():
     (line,) = (line.split() for line in rendered(temporal_checks=[check("max_pool")]).splitlines() if "gated" in line)
-    assert line == ["30", "max_pool", "gated_fusion_mlp", "2.012", "1.93-2.10", "25%", "1.950", "31%", "3", "%"]
+    assert line == ["max_pool", "30d", "gated_fusion_mlp", "2.01", "1.93-2.10", "25%", "1.95", "31%", "3%"]
 
 
 def test_numbers_that_nobody_knows_are_dashes():
     unknown = {"rmse_log": 2.0, "skill": None, "intervals": {"rmse_log": None}}
     text = rendered(temporal_checks=[check("concat", future_test=unknown, optimism_percent=None)])
     (line,) = (line.split() for line in text.splitlines() if "gated" in line)
-    assert line[3:] == ["2.000", "-", "-", "1.950", "31%", "-"]
+    assert line[3:] == ["2.00", "-", "-", "1.95", "31%", "-"]
 
 
 def test_why_there_is_no_check_is_told_once_for_all_pairs_it_is_about():
     skipped = {"skipped": "the split is chronological"}
     text = " ".join(rendered(temporal_checks=[check(name, **skipped) for name in ("concat", "max_pool")]).split())
-    assert "30d concat, 30d max_pool: not checked, the split is chronological" in text
+    assert "concat 30d, max_pool 30d: not checked, the split is chronological" in text
 
 
 def test_a_run_without_checks_has_no_such_table():

@@ -34,6 +34,13 @@ class RankMetric(StrEnum):
     MAE_RAW = "val_mae_raw"
 
 
+class LeadAmongTies(StrEnum):
+    """Which of the jobs that cannot be told from the best of their horizon leads it."""
+
+    BEST = "best"
+    CHEAPEST = "cheapest"
+
+
 class FeatureSet(StrEnum):
     """How raw numerics are prepared."""
 
@@ -70,6 +77,15 @@ class RunParams(Frozen):
     )
     test_ratio: float = Field(default=0.15, gt=0, lt=1, description="Fraction of the rows held out (0 to 1)")
     rank_metric: RankMetric = Field(default=RankMetric.RMSE_LOG, description="Metric that orders the leaderboard")
+    lead_among_ties: LeadAmongTies = Field(
+        default=LeadAmongTies.BEST,
+        description="Which of the jobs that cannot be told from the best of their horizon leads: the best by the rank "
+        "metric, or the cheapest to serve",
+    )
+    temporal_check: bool = Field(
+        default=True,
+        description="Train the best family of each pair once more, on the past of its rows, and test on their future",
+    )
     max_epochs: int = Field(default=40, ge=1, le=1000, description="Most epochs a neural family trains")
     patience: int = Field(
         default=6, ge=1, le=1000, description="Epochs without a better validation RMSE before a neural family stops"

@@ -6,20 +6,23 @@ from operator import itemgetter
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
+
+from clipfarm_tasks.cli.temporal_table import temporal_table
 
 _WHOLE_FROM = 1000  # raw views need no decimals
 _JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
 _STANDING = {"tie": "=", "better": "+"}
 
 
-def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
+def leaderboard_table(comparison: Mapping[str, Any]) -> Group:
     """One line for each job in the order of the file, the metric that ranks as the first number, dashes if missing.
 
     The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them. Beside the
     test RMSE stands its 95 % interval; a job that cannot be told from the best of its horizon, or is surely better on
     the test part, is marked; skill is what a model saves of the error of the best naive guess. The baselines end each
-    horizon.
+    horizon. Below stand the temporal checks, where the run has any.
 
     Args:
         comparison: content of ``metrics_comparison.json``.
@@ -33,7 +36,7 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
         "= cannot be told from the first, + is surely better on the test part, no mark: surely worse, or nobody knows\n"
-        "95 %: of test rmse_log; skill: error saved against the best naive guess",
+        "95 %: of test rmse_log; skill: error saved against the best naive guess" + _leads(comparison),
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
@@ -52,7 +55,8 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         for row in comparison.get("baselines", {}).get(str(horizon), ()):
             table.add_row("", row["model"], "", *_cells(row, metrics), style="dim")
         table.add_section()
-    return table
+    checks = comparison.get("temporal_checks")  # none in a run of an earlier release
+    return Group(table, temporal_table(checks)) if checks else Group(table)
 
 
 def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
@@ -63,6 +67,15 @@ def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
         "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
         f"{'-' if skill is None else f'{skill:.0%}'} {_STANDING.get(row.get('against_best') or '', ' ')}",
     ]
+
+
+def _leads(comparison: Mapping[str, Any]) -> str:
+    """A line for each horizon that has a lead; none of a run of an earlier release."""
+    return "".join(
+        f"\n{days}d: {lead['fusion_strategy']} {lead['model']} leads; {lead['ties']} ties; {lead['why']}"
+        for days, lead in comparison.get("lead", {}).items()
+        if lead is not None
+    )
 
 
 def _counts(comparison: Mapping[str, Any]) -> str:

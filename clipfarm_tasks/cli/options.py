@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipfarm_tasks.config import FeatureSet, Frozen, RankMetric, RunParams, SplitStrategy
+from clipfarm_tasks.config import FeatureSet, Frozen, LeadAmongTies, RankMetric, RunParams, SplitStrategy
 from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.deployment.alerts import AlertSettings
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
@@ -40,6 +40,8 @@ TrainRatio = Annotated[float, typer.Option("--train-ratio", help=_help("train_ra
 ValRatio = Annotated[float, typer.Option("--val-ratio", help=_help("val_ratio"))]
 TestRatio = Annotated[float, typer.Option("--test-ratio", help=_help("test_ratio"))]
 Rank = Annotated[RankMetric, typer.Option("--rank-metric", help=_help("rank_metric"))]
+Lead = Annotated[LeadAmongTies, typer.Option("--lead-among-ties", help=_help("lead_among_ties"))]
+TemporalCheck = Annotated[bool, typer.Option("--temporal-check/--no-temporal-check", help=_help("temporal_check"))]
 MaxEpochs = Annotated[int, typer.Option("--max-epochs", help=_help("max_epochs"))]
 Patience = Annotated[int, typer.Option("--patience", help=_help("patience"))]
 ProjectorDim = Annotated[int, typer.Option("--projector-dim", help=_help("projector_dim"))]

@@ -14,7 +14,10 @@ import pandas as pd
 
 from clipfarm_tasks.config import RankMetric
 from clipfarm_tasks.evaluation.certainty import Certainty
+from clipfarm_tasks.evaluation.cost import FIELDS as COST_COLUMNS
+from clipfarm_tasks.evaluation.cost import Cost, pareto
 from clipfarm_tasks.evaluation.json_safe import json_safe
+from clipfarm_tasks.evaluation.lead import lead
 from clipfarm_tasks.evaluation.ranking import METRIC_COLUMNS, PARTS, PartMetrics, flatten, sort_key
 from clipfarm_tasks.families import Horizon, ModelName, Strategy
 from clipfarm_tasks.run_config import RunConfig
@@ -42,6 +45,8 @@ COLUMNS = (
     "difference_p",
     "against_best",
     *FLAT_COLUMNS,
+    *COST_COLUMNS,
+    "pareto",
 )
 
 CERTAINTY = (
@@ -55,7 +60,7 @@ CERTAINTY = (
 )
 """Fields of a row of the document; see `Certainty.document`."""
 
-_AGAINST_BEST = ("difference_to_best", "difference_p", "against_best")
+_BY_RANK_METRIC = ("difference_to_best", "difference_p", "against_best", "pareto")
 
 Row = Mapping[str, Any]
 
@@ -72,6 +77,7 @@ class JobResult:
         metrics: see `metrics_of`; None when the job has no finished snapshot; likewise the following.
         rows: how many rows it was judged on, by part (val, test).
         common: its metrics on the rows that all jobs of the horizon have, and how sure they are.
+        cost: what it costs, by the names of `clipfarm_tasks.evaluation.cost`; None in runs of earlier releases too.
     """
 
     strategy: Strategy
@@ -81,6 +87,7 @@ class JobResult:
     metrics: PartMetrics | None
     rows: Mapping[str, int] | None = None
     common: Certainty | None = None
+    cost: Cost | None = None
 
     @property
     def name(self) -> str:
@@ -105,9 +112,14 @@ def comparison_rows(jobs: Sequence[JobResult], rank_metric: RankMetric) -> list[
             "status": MISSING if job.metrics is None else OK,
             **{f"n_{part}": None if job.rows is None else job.rows[part] for part in PARTS},
             **judged(job.common),
+            **{name: None if job.cost is None else job.cost[name] for name in COST_COLUMNS},
         }
         for job in jobs
     ]
+    for horizon in {job.horizon for job in jobs}:
+        alike = [row for row in rows if row["target_horizon_days"] == horizon]
+        for row, answer in zip(alike, pareto(alike, f"{COMMON}{rank_metric}", rank_metric), strict=True):
+            row["pareto"] = answer
     return sorted(rows, key=lambda row: (row["target_horizon_days"], *_order(row, rank_metric)))
 
 
@@ -126,8 +138,8 @@ def judged(found: Certainty | None) -> dict[str, Any]:
 def comparison_table(rows: Sequence[Row]) -> pd.DataFrame:
     """metrics_comparison.csv: the rows with columns `COLUMNS`; a null metric is NaN (an empty cell in CSV)."""
     return pd.DataFrame([{**row, **_flat(row)} for row in rows], columns=list(COLUMNS)).astype(
-        dict.fromkeys((*METRIC_COLUMNS, *COMMON_COLUMNS, *FLAT_COLUMNS), "float64")
-        | dict.fromkeys(COUNT_COLUMNS, "Int64")
+        dict.fromkeys((*METRIC_COLUMNS, *COMMON_COLUMNS, *FLAT_COLUMNS, *COST_COLUMNS), "float64")
+        | dict.fromkeys((*COUNT_COLUMNS, "model_bytes"), "Int64")
     )
 
 
@@ -179,8 +191,8 @@ def best_by(rows: Sequence[Row], metric: RankMetric) -> dict[str, Any]:
 
 
 def _alone(row: Row) -> dict[str, Any]:
-    """A row without what compares it with the best by the rank metric, which may be another one than the best here."""
-    return {name: value for name, value in row.items() if name not in _AGAINST_BEST}
+    """A row without what compares it with others by the rank metric, which may be another metric than the one here."""
+    return {name: value for name, value in row.items() if name not in _BY_RANK_METRIC}
 
 
 def _ranked(rows: Sequence[Row], days: int, metric: RankMetric) -> list[Row]:
@@ -200,6 +212,7 @@ def comparison_document(
     common_rows: Mapping[Horizon, Mapping[str, int]],
     baselines: Mapping[Horizon, Mapping[str, Certainty]],
     tables: Mapping[str, Mapping[str, Any]],
+    temporal_checks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """metrics_comparison.json, JSON-safe.
 
@@ -210,11 +223,12 @@ def comparison_document(
         common_rows: rows that all finished jobs of a horizon have, by part (val, test).
         baselines: by horizon and name, how the baselines do on these rows.
         tables: version and id of each vector table the run has settled, by its name.
+        temporal_checks: of the pairs that have one, with target_horizon_days and fusion_strategy.
 
     Returns:
         ``rows_count`` counts all rows, missing ones included. ``missing_jobs`` are names, ``concat_7d.ridge``.
         ``difference_metric`` is what the rows' ``difference_to_best`` is of. ``best_by_rank_metric`` and
-        ``best_by_mae_log`` (by val_mae_log: the test part never selects) as `best_by`.
+        ``best_by_mae_log`` (by val_mae_log: the test part never selects) as `best_by`. ``lead`` by horizon as `lead`.
     """
     rank_metric = config.params.rank_metric
     rows = comparison_rows(jobs, rank_metric)
@@ -234,6 +248,14 @@ def comparison_document(
         },
         "tables": {name: dict(tables[name]) for name in sorted(tables)},
         "best_by_rank_metric": best_by(rows, rank_metric),
+        "temporal_checks": [dict(check) for check in temporal_checks],
+        "lead_among_ties": str(config.params.lead_among_ties),
+        "lead": {
+            str(int(horizon)): lead(
+                [row for row in rows if row["target_horizon_days"] == horizon], config.params.lead_among_ties
+            )
+            for horizon in config.params.horizons
+        },
         "best_by_mae_log": best_by(rows, RankMetric.MAE_LOG),
         "rows": rows,
     }

@@ -1,7 +1,7 @@
 """All documents of a snapshot: a training job's from its fit, a pair's from its jobs'."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -40,6 +40,10 @@ class Documents:
     slice_metrics: Mapping[str, Any]
     leaderboard: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
+
+    def telling(self, **more: Any) -> "Documents":
+        """The same with more in metrics_summary.json."""
+        return replace(self, metrics_summary={**self.metrics_summary, **json_safe(more)})
 
 
 def job_documents(
@@ -156,6 +160,9 @@ def pair_documents(scope: Scope, jobs: Mapping[str, Documents]) -> Documents:
         metrics_summary={
             **metrics_summary(scope, metrics),
             "uncertainty": {name: jobs[name].metrics_summary["uncertainty"][name] for name in families},
+            "cost": {
+                name: found for job in jobs.values() for name, found in job.metrics_summary.get("cost", {}).items()
+            },
         },
         slice_metrics=json_safe({name: jobs[name].slice_metrics[name] for name in families}),
         leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),

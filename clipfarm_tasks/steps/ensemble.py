@@ -8,6 +8,7 @@ import pandas as pd
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SnapshotRecord
+from clipfarm_tasks.evaluation.cost import ensemble_cost
 from clipfarm_tasks.evaluation.metrics import F64
 from clipfarm_tasks.evaluation.predictions import ROW_COLUMNS, join_predictions, predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
@@ -52,7 +53,9 @@ def ensemble(context: StepContext, strategy: Strategy, horizon: Horizon) -> Snap
         weights, predictions = _blend(jobs, split.set_index("video_id")["creator"], scope.where)
         write_weights(folder / "models", weights)
         hyperparams = {"weights": weights, "shrinkage": SHRINKAGE, "folds": FOLDS}
-        write_documents(folder, ensemble_documents(scope, jobs, split, predictions, hyperparams), split)
+        cost = ensemble_cost([job.metrics_summary["cost"][name] for name, job in jobs.items()])
+        documents = ensemble_documents(scope, jobs, split, predictions, hyperparams).telling(cost={ENSEMBLE: cost})
+        write_documents(folder, documents, split)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
 

@@ -43,7 +43,8 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
         of_horizon, counts[horizon], baselines[horizon] = _horizon(context, horizon)
         jobs += of_horizon
     folder, snapshots = keys.comparison(context.run_id), keys.snapshots_prefix(context.run_id)
-    body = json_bytes(comparison_document(context.config, snapshots, jobs, counts, baselines, _tables(context)))
+    checks = _temporal_checks(context)
+    body = json_bytes(comparison_document(context.config, snapshots, jobs, counts, baselines, _tables(context), checks))
     table = comparison_table(comparison_rows(jobs, context.params.rank_metric))
     context.store.put(f"{folder}{COMPARISON_CSV}", table.to_csv(index=False).encode())
     best = best_by_mae_log_document(context.config, snapshots, jobs)
@@ -110,18 +111,37 @@ def _read(
 ) -> tuple[JobResult, dict[str, pd.DataFrame] | None]:
     """A model's metrics and predictions, each file as its ``_SUCCESS`` names it; None without a whole snapshot."""
     prefix = keys.job_snapshot(context.run_id, model, strategy, horizon)
-    metrics, predictions = None, None
+    metrics, predictions, cost = None, None, None
     try:
         marker = read_marker(context.store, prefix, context.config.digest)
         if marker is not None:
             summary = metrics_summary_of(context.store, prefix, marker)
             predictions = predictions_of(context.store, prefix, marker)
             metrics = metrics_of(summary, model, context.store.uri(prefix))
+            cost = summary.get("cost", {}).get(model)  # a run of an earlier release has not measured it
     except DataError as error:
         # A damaged snapshot must not hide all the others; the gate says what is wrong with it.
         log.warning("%s counts as missing: %s", keys.model_task_id(model, strategy, horizon), error)
         predictions = None
-    return JobResult(strategy, horizon, model, f"{prefix}{METRICS_SUMMARY}", metrics), predictions
+    return JobResult(strategy, horizon, model, f"{prefix}{METRICS_SUMMARY}", metrics, cost=cost), predictions
+
+
+def _temporal_checks(context: StepContext) -> list[dict[str, Any]]:
+    """Those of the pairs whose snapshot is finished and has one, by horizon and strategy."""
+    checks = []
+    for horizon in context.params.horizons:
+        for strategy in context.params.strategies:
+            prefix = keys.pair_snapshot(context.run_id, strategy, horizon)
+            try:
+                marker = read_marker(context.store, prefix, context.config.digest)
+                summary = {} if marker is None else metrics_summary_of(context.store, prefix, marker)
+            except DataError as error:
+                log.warning("compared without its temporal check: %s", error)
+                summary = {}
+            check = summary.get("temporal_check")
+            if check is not None:
+                checks.append({"target_horizon_days": int(horizon), "fusion_strategy": str(strategy), **check})
+    return checks
 
 
 def _tables(context: StepContext) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from clipfarm_tasks.steps.snapshot_folder import (
     snapshot_record,
     write_documents,
 )
+from clipfarm_tasks.steps.temporal_check import temporal_check
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
@@ -37,7 +38,9 @@ def publish_snapshot(context: StepContext, strategy: Strategy, horizon: Horizon)
         folder.mkdir()
         jobs = _collect(context, strategy, horizon, temporary, folder)
         split = pd.read_parquet(temporary / context.params.models[0] / SPLIT_MANIFEST)
-        write_documents(folder, pair_documents(Scope(context.config, strategy, horizon), jobs), split)
+        documents = pair_documents(Scope(context.config, strategy, horizon), jobs)
+        check = temporal_check(context, strategy, horizon, jobs, split)
+        write_documents(folder, documents.telling(temporal_check=check), split)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
-from clipfarm_tasks.models.family import FitOptions
+from clipfarm_tasks.models.family import FitOptions, FitReport, ModelFamily
 from clipfarm_tasks.models.inputs import F32, ModelInputs, taken
 from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.steps.context import StepContext, json_bytes
+from clipfarm_tasks.steps.measured_cost import FitClock, measured_cost
 from clipfarm_tasks.steps.snapshot_folder import download_folder, snapshot_record, write_documents
 from clipfarm_tasks.steps.training_rows import (
     TrainingRows,
@@ -80,29 +82,62 @@ def _rows_to_refit(context: StepContext, rows: TrainingRows, horizon: Horizon) -
     return taken(rows.inputs, chosen, MemoryOrDisk(0)), rows.target[chosen]
 
 
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fitted model and its predictions.
+
+    Attributes:
+        model: that predicted the test part.
+        report: of the fit that val has stopped.
+        saved: which rows the model has learnt from, and what it found there.
+        val: (N,) float32 predictions of the val part, by the fit that has not seen it.
+        test: (N,) float32 predictions of the test part.
+        clock: what the fits took.
+    """
+
+    model: ModelFamily
+    report: FitReport
+    saved: dict[str, Any]
+    val: F32
+    test: F32
+    clock: FitClock
+
+
+def fit_and_predict(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family) -> Fitted:
+    """Learn from train and val as the run's params say, and predict val and test."""
+    model, options, clock = create(family), _options(context, rows), FitClock()
+    with clock.running():
+        report = model.fit(
+            rows.inputs_of("train"), rows.target_of("train"), rows.inputs_of("val"), rows.target_of("val"), options
+        )
+    val = model.predict(rows.inputs_of("val"))
+    saved = {"learnt_from": "train", "rows": len(rows.target_of("train"))}
+    if context.params.refit and PRESETS[family].refits:
+        inputs, target = _rows_to_refit(context, rows, horizon)
+        with clock.running():
+            found = model.refit(inputs, target, options)
+        saved = {"learnt_from": "train and val", "rows": len(target), **found}
+    return Fitted(model, report, saved, val, model.predict(rows.inputs_of("test")), clock)
+
+
 def _fit(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family, folder: Path) -> None:
     """Fit and predict; leave models/, curves/, fit.json and the predictions of every part in ``folder``."""
     models, curves = folder / "models", folder / "curves"
     models.mkdir(parents=True)
     curves.mkdir()
-    model, options = create(family), _options(context, rows)
-    report = model.fit(
-        rows.inputs_of("train"), rows.target_of("train"), rows.inputs_of("val"), rows.target_of("val"), options
-    )
-    val = model.predict(rows.inputs_of("val"))
-    saved = {"learnt_from": "train", "rows": len(rows.target_of("train"))}
-    if context.params.refit and PRESETS[family].refits:
-        inputs, target = _rows_to_refit(context, rows, horizon)
-        saved = {"learnt_from": "train and val", "rows": len(target), **model.refit(inputs, target, options)}
-    test = model.predict(rows.inputs_of("test"))
-    model.save(models)
-    for name, curve in report.curves.items():
+    found = fit_and_predict(context, rows, horizon, family)
+    found.model.save(models)
+    for name, curve in found.report.curves.items():
         (curves / f"{name}_curve.json").write_bytes(json_bytes(dataclasses.asdict(curve)))
     # Threads are the deployment's, not the run's, but they change the last digits: so they are told.
-    told = {"saved_model": saved, "threads": context.settings.train_threads}
-    hyperparams = {**report.hyperparams, **told}
-    (folder / _FIT).write_bytes(json_bytes({"hyperparams": hyperparams, "device": report.device}))
-    np.savez(folder / _PREDICTED, val=val, test=test)
+    told = {"saved_model": found.saved, "threads": context.settings.train_threads}
+    fit = {
+        "hyperparams": {**found.report.hyperparams, **told},
+        "device": found.report.device,
+        "cost": measured_cost(found.clock, found.model, rows.inputs_of("test"), models),
+    }
+    (folder / _FIT).write_bytes(json_bytes(fit))
+    np.savez(folder / _PREDICTED, val=found.val, test=found.test)
 
 
 def _fit_or_share(
@@ -131,7 +166,7 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     documents = job_documents(
         scope, rows.data, fit["hyperparams"], fit["device"], data_sha256.model_dump(), predictions, library_versions()
     )
-    write_documents(folder, documents, rows.data.rows)
+    write_documents(folder, documents.telling(cost={family: fit["cost"]}), rows.data.rows)
 
 
 def _options(context: StepContext, rows: TrainingRows) -> FitOptions:

@@ -84,7 +84,13 @@ class TrainingRows:
         return slice(start, start + int(inside.sum()))
 
 
-def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *families: Family) -> TrainingRows:
+def training_rows(
+    context: StepContext,
+    strategy: Strategy,
+    horizon: Horizon,
+    *families: Family,
+    manifest: pd.DataFrame | None = None,
+) -> TrainingRows:
     """Read the split manifest, the features and only the vectors these families see, each table once.
 
     Vectors beyond ``settings.train_memory_mib`` are memory-mapped from unnamed files in the temporary folder, which
@@ -92,14 +98,21 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
 
     Which columns are features is what the run recorded: rules that changed since make no difference.
 
+    Args:
+        context: the run.
+        strategy: of the pair.
+        horizon: of the pair.
+        families: whose inputs are read.
+        manifest: rows of the split manifest, dealt into other parts; None: as the run has dealt them.
+
     Raises:
         DataError: the working set was altered, or a table no longer has the pinned version.
         ConfigError: the temporary folder has no room.
     """
     split = context.record(SplitRecord, keys.task_id("build_split", strategy, horizon))
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
-    manifest = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
-    rows = _in_training_order(context.frame(split.key, split.sha256))
+    resolved = context.record(ManifestRecord, keys.task_id("resolve_manifest", strategy))
+    rows = _in_training_order(context.frame(split.key, split.sha256) if manifest is None else manifest)
     report = metadata_report(context, labels)
     spec = report.features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
@@ -116,7 +129,7 @@ def training_rows(context: StepContext, strategy: Strategy, horizon: Horizon, *f
         rows=rows,
         features=inputs.metadata,
         report=report,
-        dropped={"metadata": labels.dropped, "manifest": manifest.dropped, **split.dropped},
+        dropped={"metadata": labels.dropped, "manifest": resolved.dropped, **split.dropped},
         assembly=split.assembly,
         table_versions=split.tables,
         table_ids=split.table_ids,

@@ -53,6 +53,22 @@ def test_ties_intervals_skill_and_baselines_are_shown():
     ]
 
 
+def test_who_leads_is_told_in_one_line_for_each_horizon():
+    lead = {
+        "fusion_strategy": "max_pool",
+        "model": "gated_fusion_mlp",
+        "ties": 11,
+        "why": "cheapest to serve",
+    }
+    output = io.StringIO()
+    counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 1, "missing_jobs_count": 0}
+    table = leaderboard_table({"rows": [row("gbdt", 30, 1.9)], "lead": {"7": None, "30": lead}} | counts)
+    Console(file=output, width=80).print(table)
+    text = " ".join(output.getvalue().split())
+    assert "30d: max_pool gated_fusion_mlp leads; 11 ties; cheapest to serve" in text
+    assert "7d:" not in text
+
+
 def test_the_title_counts_finished_and_missing_jobs():
     assert "Run r1" in rendered()
     assert "2 jobs finished, 1 missing" in rendered()

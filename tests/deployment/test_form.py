@@ -45,6 +45,8 @@ PROBES = {
     "projector_dim": [1, 2048, 0, 2049, None],
     "feature_set_version": ["v1_training_suite", "v4", None],
     "refit": [True, False, "maybe", None],
+    "lead_among_ties": ["best", "cheapest", "dearest", None],
+    "temporal_check": [True, False, "maybe", None],
     "device": ["cuda", "tpu", None],
     "max_quarantined_fraction": [0, 1, 0.5, -0.01, 1.01, None],
     "extra_features": [[], ["digg_count"], ["a", ""], "a", [1]],

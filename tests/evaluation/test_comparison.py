@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from clipfarm_tasks.evaluation.comparison import (
     comparison_table,
     missing_jobs,
 )
+from clipfarm_tasks.evaluation.cost import FIELDS, SERVING
 from clipfarm_tasks.families import Family, Horizon, Strategy
 
 METRICS = ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
@@ -25,6 +27,8 @@ COLUMNS = [
     *(f"common_{part}_{metric}" for part in ("val", "test") for metric in METRICS), "skill", "difference_p",
     "against_best", "common_test_spearman", "common_test_rmse_log_low", "common_test_rmse_log_high",
     "common_skill_low", "common_skill_high", "common_difference_low", "common_difference_high",
+    "fit_seconds", "fit_cpu_seconds", "process_peak_mib",
+    "ms_per_1000_predictions", "model_bytes", "pareto",
 ]  # fmt: skip
 COUNTS = {Horizon.D7: {"val": 30, "test": 20}}
 TABLES = {"modalities": {"version": 3, "id": "m"}}
@@ -42,7 +46,8 @@ def job(strategy: str, days: int, family: str, value: float | None, **val: float
         else {part: dict.fromkeys(METRICS, -values["rmse_log"]) for part, values in metrics.items()}
     )
     common = None if metrics is None else certainty(metrics)
-    return JobResult(Strategy(strategy), Horizon(days), Family(family), key, own, rows, common)
+    cost = None if metrics is None else dict.fromkeys(FIELDS, 10) | {SERVING: 5.0 - value}
+    return JobResult(Strategy(strategy), Horizon(days), Family(family), key, own, rows, common, cost)
 
 
 def certainty(metrics):
@@ -115,6 +120,21 @@ def test_table_has_the_contract_columns_and_empty_cells(jobs):
     assert (first["skill"], first["common_test_spearman"], first["against_best"]) == (0.25, 0.5, "tie")
 
 
+def test_cost_and_front_are_told_of_each_job_and_compared_within_its_horizon(jobs):
+    rows = comparison_rows([*jobs, replace(jobs[0], strategy=Strategy.MAX_POOL, cost=None)], RankMetric.RMSE_LOG)
+    told = {
+        (*named, row["status"]): (row[SERVING], row["pareto"]) for named, row in zip(names(rows), rows, strict=True)
+    }
+    assert told[7, "concat", "gbdt", "ok"] == (4.0, True)  # the best of its horizon
+    assert told[7, "concat", "ridge", "ok"] == (2.0, True)  # the cheapest of it, though others of 30 days beat it
+    assert told[7, "max_pool", "ridge", "ok"] == (None, None)  # of an earlier release
+    assert told[7, "sum_pool", "ridge", "missing"] == (None, None)
+    dear = replace(jobs[0], cost=dict.fromkeys(FIELDS, 10) | {SERVING: 4.5})
+    assert [row["pareto"] for row in comparison_rows([dear, jobs[1]], RankMetric.RMSE_LOG)] == [True, False]
+    back = pd.read_csv(io.StringIO(comparison_table(rows).to_csv(index=False)))
+    assert (back["model_bytes"][0], back[SERVING][0], back["pareto"][0]) == (10, 4.0, True)
+
+
 def test_table_of_only_missing_jobs(make_config):
     rows = comparison_rows([job("concat", 7, "ridge", None)], RankMetric.RMSE_LOG)
     assert comparison_table(rows)["val_r2_log"].isna().tolist() == [True]
@@ -176,6 +196,7 @@ def test_document_counts_and_fields(jobs, make_config):
         3.0,
         [1.0, 2.0],
     )
+    assert document["lead"] == {"7": None, "30": None}  # these rows are all ties of a best that is not among them
     assert document["tables"] == {"modalities": {"version": 3, "id": "m"}}
 
 

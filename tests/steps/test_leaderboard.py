@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.families import Baseline, Family, Horizon, Strategy
+from clipfarm_tasks.evaluation.reports import Documents
+from clipfarm_tasks.families import ENSEMBLE, Baseline, Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import parquet_bytes
 
 METRICS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
@@ -18,12 +19,13 @@ COLUMNS = [
     "n_val", "n_test", *(f"common_{part}_{name}" for part in ("val", "test") for name in METRICS),
     "skill", "difference_p", "against_best", "common_test_spearman", "common_test_rmse_log_low",
     "common_test_rmse_log_high", "common_skill_low", "common_skill_high", "common_difference_low",
-    "common_difference_high",
+    "common_difference_high", "fit_seconds", "fit_cpu_seconds", "process_peak_mib", "ms_per_1000_predictions",
+    "model_bytes", "pareto",
 ]  # fmt: skip
 DOCUMENT = {
     "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
     "missing_jobs", "common_rows", "baselines", "tables", "difference_metric", "best_by_rank_metric", "best_by_mae_log",
-    "rows",
+    "rows", "lead", "lead_among_ties",
 }  # fmt: skip
 
 
@@ -149,6 +151,49 @@ def test_what_each_number_is_worth(finished):
         assert standings == ["best", *9 * [None]]
         assert [row["model"] for row in document["baselines"][str(days)]] == list(Baseline)
     assert document["difference_metric"] == "test_r2_log"
+
+
+def test_what_each_job_costs(finished):
+    document = json.loads(comparison(finished)["metrics_comparison.json"])
+    rows = {(row["target_horizon_days"], row["fusion_strategy"], row["model"]): row for row in document["rows"]}
+    for (days, strategy, model), row in rows.items():
+        prefix = keys.job_snapshot(finished.id, model, Strategy(strategy), Horizon(days))
+        told = finished.json(f"{prefix}metrics_summary.json")["cost"][model]
+        assert {name: row[name] for name in told} == told
+        assert all(value > 0 for value in told.values())
+        if model != ENSEMBLE:
+            files = finished.files(f"{prefix}models/").items()
+            assert row["model_bytes"] == sum(len(body) for name, body in files if not name.endswith(".joblib"))
+            continue
+        members = [rows[days, strategy, family] for family in Family]
+        assert row["ms_per_1000_predictions"] == pytest.approx(sum(m["ms_per_1000_predictions"] for m in members))
+        assert row["model_bytes"] == sum(member["model_bytes"] for member in members)
+        pair = finished.json(
+            f"{keys.pair_snapshot(finished.id, Strategy(strategy), Horizon(days))}metrics_summary.json"
+        )
+        assert pair["cost"] == {
+            name: {field: rows[days, strategy, name][field] for field in told} for name in (*Family, ENSEMBLE)
+        }
+    for days in (7, 30):
+        of_horizon = [row for row in document["rows"] if row["target_horizon_days"] == days]
+        assert of_horizon[0]["pareto"] is True  # nobody has a better metric
+        assert min(of_horizon, key=lambda row: row["ms_per_1000_predictions"])["pareto"] is True
+        best = document["best_by_rank_metric"][str(days)]
+        assert document["lead"][str(days)] == {
+            "fusion_strategy": best["fusion_strategy"],
+            "model": best["model"],
+            "ties": 0,
+            "why": "best by the rank metric",
+        }
+
+
+def test_a_run_of_an_earlier_release_that_measured_no_cost(upstream, run, store, monkeypatch):
+    monkeypatch.setattr(Documents, "telling", lambda self, **more: self)
+    upstream.upload()
+    run.resolve(lead_among_ties="cheapest")
+    run.whole()
+    (row,) = json.loads(comparison(run)["metrics_comparison.json"])["rows"]
+    assert (row["status"], row["fit_seconds"], row["pareto"]) == ("ok", None, None)
 
 
 def test_baselines_without_a_finished_job_are_a_leaderboard_too(upstream, run):

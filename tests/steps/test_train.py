@@ -100,7 +100,7 @@ def test_documents_hold_every_field_readers_expect(finished, family):
     metrics = json.loads(files["metrics_summary.json"])
     assert set(metrics) == {
         "generated_at", "run_id", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
-        "target_transform", "rank_metric", "best_model", "models", "uncertainty",
+        "target_transform", "rank_metric", "best_model", "models", "uncertainty", "cost",
     }  # fmt: skip
     assert metrics["best_model"] == family
     assert {part: set(values) for part, values in metrics["models"][family].items()} == {

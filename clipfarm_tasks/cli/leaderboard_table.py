@@ -6,11 +6,20 @@ from operator import itemgetter
 from typing import Any
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 _WHOLE_FROM = 1000  # raw views need no decimals
 _JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
+_WIDEST_SLICE = 24  # the table then fits 80 columns
 _STANDING = {"tie": "=", "better": "+"}
+
+
+def leaderboard(comparison: Mapping[str, Any]) -> Group:
+    """All that ``show`` prints of a run: the jobs, then the slices on which the best of them are weakest."""
+    slices = [worst_slices_table(comparison)] if comparison.get("worst_slices") else []
+    return Group(leaderboard_table(comparison), *slices)
 
 
 def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
@@ -55,12 +64,44 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     return table
 
 
+def worst_slices_table(comparison: Mapping[str, Any]) -> Table:
+    """Where the best model of each horizon errs most on the test part.
+
+    Args:
+        comparison: content of ``metrics_comparison.json``.
+    """
+    table = Table(
+        title="Slices on which the best model of each horizon errs most (test part)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("days", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("slice", no_wrap=True, max_width=_WIDEST_SLICE)
+    for name in ("videos", "rmse_log", "95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for days, slices in comparison["worst_slices"].items():
+        best = comparison["best_by_rank_metric"][days]
+        for found in slices:
+            name = f"{found['dimension']}={found['slice']}"
+            numbers = (str(found["n"]), _number(found["rmse_log"]), _interval(found["rmse_log_interval"]))
+            table.add_row(days, best["model"], Text(name), *numbers)
+        table.add_section()
+    return table
+
+
+def _interval(within: list[float] | None) -> str:
+    return "-" if within is None else f"{within[0]:.2f}-{within[1]:.2f}"
+
+
 def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
     interval = ((row.get("intervals") or {}).get("test") or {}).get("rmse_log")
     skill = row.get("skill")
     return [
         *(_number(row.get(f"common_{name}", row.get(name))) for name in metrics),
-        "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
+        _interval(interval),
         f"{'-' if skill is None else f'{skill:.0%}'} {_STANDING.get(row.get('against_best') or '', ' ')}",
     ]
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
+from clipfarm_tasks.slice_limits import FORM, parse_limit
 
 RATIO_TOLERANCE = 1e-6
 
@@ -134,6 +135,11 @@ class RunParams(Frozen):
         description="chronological: days before the first test capture by which a label must have been known to train; "
         "empty: the horizon",
     )
+    slice_limits: tuple[str, ...] = Field(
+        default=(),
+        description="How well the best model of each horizon must do on slices of the test part, for the run to end "
+        f"well: {FORM}",
+    )
     run_label: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
@@ -155,7 +161,7 @@ class RunParams(Frozen):
         kinds: set[type[Enum]] = {type(item) for item in value}
         return tuple(item for kind in kinds for item in kind if item in value)
 
-    @field_validator("extra_features", "exclude_features")
+    @field_validator("extra_features", "exclude_features", "slice_limits")
     @classmethod
     def _in_alphabetical_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         """As for the selections; the form sends a blank line as an empty text."""
@@ -168,6 +174,20 @@ class RunParams(Frozen):
         if both:
             raise ValueError(f"exclude_features and extra_features must not share a name, both hold {', '.join(both)}")
         return value
+
+    @field_validator("slice_limits")
+    @classmethod
+    def _limits_are_limits(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Each in one spelling, so that two of the same meaning have the same digest."""
+        limits, problems = [], []
+        for text in value:
+            try:
+                limits.append(str(parse_limit(text)))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return tuple(sorted(set(limits)))
 
     @model_validator(mode="after")
     def _ratios_sum_to_one(self) -> Self:

@@ -79,6 +79,10 @@ def test_order_and_repetition_of_a_selection_change_nothing():
             {"extra_features": ["a", "b"], "exclude_features": ["b", "c"]},
             r"exclude_features and extra_features must not share a name, both hold b, got \['b', 'c'\]",
         ),
+        (
+            {"slice_limits": ["hour=noon:rmse_log<=2", "creator=seen:rmse_log<=2", "x"]},
+            r"slice_limits: expected a slice of hour .*'noon' in 'hour=noon:rmse_log<=2'; expected <dim.*, got 'x'",
+        ),
         ({"train_ratio": 0.8}, r"train_ratio \+ val_ratio \+ test_ratio must be 1, got 0.8 \+ 0.15 \+ 0.15 = 1.1"),
     ],
 )
@@ -115,6 +119,13 @@ def test_ratios_that_sum_to_one_up_to_rounding(ratios):
 def test_order_repetition_and_blanks_of_feature_names_change_nothing():
     params = RunParams.parse({"extra_features": ["b", " a", "", "b "], "exclude_features": ["Unnamed: 0"]})
     assert (params.extra_features, params.exclude_features) == (("a", "b"), ("Unnamed: 0",))
+
+
+def test_order_repetition_and_spelling_of_limits_change_nothing():
+    params = RunParams.parse(
+        {"slice_limits": ["query=a:rmse_log<=2", "", "hour=00-05:r2_log>=0", " query=a:rmse_log<=2.0"]}
+    )
+    assert params.slice_limits == ("hour=00-05:r2_log>=0.0", "query=a:rmse_log<=2.0")
 
 
 def test_a_name_in_both_feature_lists_hides_no_other_problem():

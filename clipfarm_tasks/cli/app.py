@@ -13,7 +13,7 @@ from rich.console import Console
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.cli import options
-from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+from clipfarm_tasks.cli.leaderboard_table import leaderboard
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, MissingObjectError
@@ -69,6 +69,7 @@ def run(
     max_lost_fraction: options.MaxLost = options.default("max_lost_fraction"),
     max_text_loss: options.MaxTextLoss = options.default("max_text_loss"),
     embargo_days: options.EmbargoDays = options.default("embargo_days"),
+    slice_limit: options.SliceLimits = list(options.default("slice_limits")),
     run_label: options.Label = options.default("run_label"),
     jobs: Annotated[int, typer.Option(min=1, help="Tasks running at the same time. Default: one per core")] = _CORES,
 ) -> None:
@@ -99,6 +100,7 @@ def run(
         "max_lost_fraction": max_lost_fraction,
         "max_text_loss": max_text_loss,
         "embargo_days": embargo_days,
+        "slice_limits": slice_limit,
         "run_label": run_label,
     }
     source = run_id or f"manual-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -167,7 +169,7 @@ def show(run_id: Annotated[str, typer.Argument(help="Id of a run")]) -> None:
         raise MissingObjectError(
             f"expected a leaderboard of run {run_id!r}, got none at {store.uri(key)}: the run is unknown or unfinished"
         ) from error
-    Console().print(leaderboard_table(document))
+    Console().print(leaderboard(document))
 
 
 @app.command()

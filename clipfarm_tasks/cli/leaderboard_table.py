@@ -8,15 +8,30 @@ from typing import Any
 from rich import box
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from clipfarm_tasks.cli.temporal_table import temporal_table
 
 _WHOLE_FROM = 1000  # raw views need no decimals
 _JUDGED = ("test_rmse_log", "test_r2_log")  # beside the metric that ranks: fit 80 columns; the file has them all
+_WIDEST_SLICE = 24  # the table then fits 80 columns
 _STANDING = {"tie": "=", "better": "+"}
 
 
-def leaderboard_table(comparison: Mapping[str, Any]) -> Group:
+def leaderboard(comparison: Mapping[str, Any]) -> Group:
+    """All that ``show`` prints of a run: its jobs, what became of them in the future, and where the best are weakest.
+
+    Of a run of an earlier release only what it has written.
+    """
+    parts = [leaderboard_table(comparison)]
+    if comparison.get("temporal_checks"):
+        parts.append(temporal_table(comparison["temporal_checks"]))
+    if comparison.get("worst_slices"):
+        parts.append(worst_slices_table(comparison))
+    return Group(*parts)
+
+
+def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     """One line for each job in the order of the file, the metric that ranks as the first number, dashes if missing.
 
     The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them. Beside the
@@ -55,8 +70,39 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Group:
         for row in comparison.get("baselines", {}).get(str(horizon), ()):
             table.add_row("", row["model"], "", *_cells(row, metrics), style="dim")
         table.add_section()
-    checks = comparison.get("temporal_checks")  # none in a run of an earlier release
-    return Group(table, temporal_table(checks)) if checks else Group(table)
+    return table
+
+
+def worst_slices_table(comparison: Mapping[str, Any]) -> Table:
+    """Where the best model of each horizon errs most on the test part.
+
+    Args:
+        comparison: content of ``metrics_comparison.json``.
+    """
+    table = Table(
+        title="Slices on which the best model of each horizon errs most (test part)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("days", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("slice", no_wrap=True, max_width=_WIDEST_SLICE)
+    for name in ("videos", "rmse_log", "95 %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for days, slices in comparison["worst_slices"].items():
+        best = comparison["best_by_rank_metric"][days]
+        for found in slices:
+            name = f"{found['dimension']}={found['slice']}"
+            numbers = (str(found["n"]), _number(found["rmse_log"]), _interval(found["rmse_log_interval"]))
+            table.add_row(days, best["model"], Text(name), *numbers)
+        table.add_section()
+    return table
+
+
+def _interval(within: list[float] | None) -> str:
+    return "-" if within is None else f"{within[0]:.2f}-{within[1]:.2f}"
 
 
 def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
@@ -64,7 +110,7 @@ def _cells(row: Mapping[str, Any], metrics: list[str]) -> list[str]:
     skill = row.get("skill")
     return [
         *(_number(row.get(f"common_{name}", row.get(name))) for name in metrics),
-        "-" if interval is None else f"{interval[0]:.2f}-{interval[1]:.2f}",
+        _interval(interval),
         f"{'-' if skill is None else f'{skill:.0%}'} {_STANDING.get(row.get('against_best') or '', ' ')}",
     ]
 

@@ -53,6 +53,7 @@ Exclude = Annotated[list[str], typer.Option("--exclude-feature", help=f"{_help('
 MaxLost = Annotated[float, typer.Option("--max-lost-fraction", help=_help("max_lost_fraction"))]
 Refit = Annotated[bool, typer.Option("--refit/--no-refit", help=_help("refit"))]
 MaxTextLoss = Annotated[float, typer.Option("--max-text-loss", help=_help("max_text_loss"))]
+SliceLimits = Annotated[list[str], typer.Option("--slice-limit", help=f"{_help('slice_limits')}; repeatable.")]
 EmbargoDays = Annotated[int | None, typer.Option("--embargo-days", help=_help("embargo_days"))]
 Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+from clipfarm_tasks.cli.leaderboard_table import leaderboard
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.errors import ClipfarmError, MissingObjectError
 from clipfarm_tasks.graph import Task, tasks_of
@@ -77,7 +77,7 @@ def _show(store: Store, run_id: str, console: Console) -> None:
         document = json.loads(store.get(f"{keys.comparison(run_id)}{COMPARISON_JSON}"))
     except MissingObjectError:
         return
-    console.print(leaderboard_table(document))
+    console.print(leaderboard(document))
 
 
 def _exit_code(outcome: Outcome) -> int:

@@ -97,6 +97,36 @@ def resampled_metrics(
     return {name: dict(zip(METRICS, np.concatenate(found, axis=1), strict=True)) for name, found in blocks.items()}
 
 
+def resampled_rmse(
+    error: ArrayLike, creators: ArrayLike, inside: NDArray[np.bool_], seed: int, resamples: int = RESAMPLES
+) -> F64:
+    """The RMSE of one model within each of S slices, on the same draws of creators as `resampled_metrics`.
+
+    Args:
+        error: (N,) predictions less labels.
+        creators: (N,) whose video each row is.
+        inside: (N, S) which rows are in each slice.
+        seed: of the draws.
+        resamples: how many draws, B.
+
+    Returns:
+        (B, S) float64: NaN where a draw has no row of a slice, and for slices of fewer than 20 creators.
+    """
+    cluster, names = pd.factorize(np.asarray(creators, dtype=object), sort=True)
+    count, squares = np.zeros((2, len(names), inside.shape[1]))
+    np.add.at(count, cluster, inside)
+    np.add.at(squares, cluster, inside * np.square(np.asarray(error, np.float64))[:, None])
+    found = np.full((resamples, inside.shape[1]), np.nan)
+    enough = (count > 0).sum(axis=0) >= LEAST_CREATORS
+    start = 0
+    for draws in _draws(len(names), len(cluster), seed, resamples) if enough.any() else ():
+        with np.errstate(invalid="ignore"):
+            mean = (draws @ squares[:, enough]) / (draws @ count[:, enough])
+        found[start : start + len(draws), enough] = np.sqrt(mean)
+        start += len(draws)
+    return found
+
+
 def interval(samples: F64, level: float = LEVEL) -> Interval | None:
     """The percentile interval of (B,) resampled values; None unless more than half of them are defined."""
     defined = samples[np.isfinite(samples)]

@@ -16,6 +16,8 @@ from clipfarm_tasks.evaluation.metrics_summary import metrics_of, metrics_summar
 from clipfarm_tasks.evaluation.predictions import family_metrics, join_predictions, with_interval
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.scope import Scope, in_family_order
+from clipfarm_tasks.evaluation.slice_membership import memberships
+from clipfarm_tasks.evaluation.slice_quality import merged_slices, slices_document
 from clipfarm_tasks.evaluation.slices import slice_metrics
 from clipfarm_tasks.evaluation.training_data import TrainingData
 from clipfarm_tasks.evaluation.uncertainty import uncertainty
@@ -30,6 +32,7 @@ class Documents:
         data_summary: data_summary.json.
         metrics_summary: metrics_summary.json, with the `uncertainty` of each family.
         slice_metrics: slice_metrics_text_present.json.
+        slices: slices.json; empty in a run of an earlier release.
         leaderboard: leaderboard.csv.
         predictions: predictions/<part>.parquet, by part (val, test).
     """
@@ -38,6 +41,7 @@ class Documents:
     data_summary: Mapping[str, Any]
     metrics_summary: Mapping[str, Any]
     slice_metrics: Mapping[str, Any]
+    slices: Mapping[str, Any]
     leaderboard: pd.DataFrame
     predictions: Mapping[str, pd.DataFrame]
 
@@ -78,7 +82,7 @@ def job_documents(
     return _documents(
         scope,
         predictions,
-        data.rows,
+        data,
         config_used(scope, data, hyperparams, device, training_data_sha256, versions),
         data_summary(scope, data),
     )
@@ -87,7 +91,7 @@ def job_documents(
 def ensemble_documents(
     scope: Scope,
     jobs: Mapping[str, Documents],
-    rows: pd.DataFrame,
+    data: TrainingData,
     predictions: Mapping[str, pd.DataFrame],
     hyperparams: Mapping[str, Any],
 ) -> Documents:
@@ -96,7 +100,7 @@ def ensemble_documents(
     Args:
         scope: the ensemble's snapshot.
         jobs: documents of each member, by family.
-        rows: split manifest of the pair.
+        data: what the members were trained on.
         predictions: `predictions_frame` of val and of test, with the ensemble's columns.
         hyperparams: the weights and how they were found.
 
@@ -113,13 +117,13 @@ def ensemble_documents(
         "hyperparams": {name: json_safe(hyperparams)},
         "training_data_sha256": {name: members["training_data_sha256"]},
     }
-    return _documents(scope, predictions, rows, config, _same_data(jobs, families, scope.where))
+    return _documents(scope, predictions, data, config, _same_data(jobs, families, scope.where))
 
 
 def _documents(
     scope: Scope,
     predictions: Mapping[str, pd.DataFrame],
-    rows: pd.DataFrame,
+    data: TrainingData,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
 ) -> Documents:
@@ -129,14 +133,16 @@ def _documents(
     model = fit_intervals(held["y_true_log"].to_numpy(), held[f"pred_{name}_log"].to_numpy())
     parts = {part: with_interval(predictions[part], name, model) for part in PARTS}
     metrics = family_metrics(parts, [name])
-    creator = rows.set_index("video_id")["creator"]
+    creator = data.rows.set_index("video_id")["creator"]
     creators = {part: creator[frame["video_id"]] for part, frame in parts.items()}
-    sure = {name: uncertainty(parts, creators, name, model, scope.config.params.seed)}
+    seed = scope.config.params.seed
+    sure = {name: uncertainty(parts, creators, name, model, seed)}
     return Documents(
         config_used=config,
         data_summary=summary,
         metrics_summary={**metrics_summary(scope, metrics), "uncertainty": sure},
         slice_metrics=slice_metrics(parts, [name]),
+        slices=slices_document(parts, creators, memberships(data.rows, data.features), name, model, seed),
         leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions=parts,
     )
@@ -165,6 +171,7 @@ def pair_documents(scope: Scope, jobs: Mapping[str, Documents]) -> Documents:
             },
         },
         slice_metrics=json_safe({name: jobs[name].slice_metrics[name] for name in families}),
+        slices=merged_slices({name: jobs[name].slices for name in families}),
         leaderboard=leaderboard_frame(metrics, scope.config.params.rank_metric),
         predictions={
             part: join_predictions(

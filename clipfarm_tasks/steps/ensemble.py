@@ -18,12 +18,12 @@ from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
 from clipfarm_tasks.models.ensemble import FOLDS, SHRINKAGE, blend, blend_weights, cross_fitted, write_weights
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
-    SPLIT_MANIFEST,
     download_model,
     read_documents,
     snapshot_record,
     write_documents,
 )
+from clipfarm_tasks.steps.training_rows import training_rows
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
 
@@ -49,13 +49,13 @@ def ensemble(context: StepContext, strategy: Strategy, horizon: Horizon) -> Snap
             download_model(context, strategy, horizon, family, temporary / family)
             jobs[str(family)] = read_documents(temporary / family)
             _move_models(temporary / family, folder)
-        split = pd.read_parquet(temporary / context.params.models[0] / SPLIT_MANIFEST)
-        weights, predictions = _blend(jobs, split.set_index("video_id")["creator"], scope.where)
+        data = training_rows(context, strategy, horizon).data  # of no family: without vectors
+        weights, predictions = _blend(jobs, data.rows.set_index("video_id")["creator"], scope.where)
         write_weights(folder / "models", weights)
         hyperparams = {"weights": weights, "shrinkage": SHRINKAGE, "folds": FOLDS}
         cost = ensemble_cost([job.metrics_summary["cost"][name] for name, job in jobs.items()])
-        documents = ensemble_documents(scope, jobs, split, predictions, hyperparams).telling(cost={ENSEMBLE: cost})
-        write_documents(folder, documents, split)
+        documents = ensemble_documents(scope, jobs, data, predictions, hyperparams).telling(cost={ENSEMBLE: cost})
+        write_documents(folder, documents, data.rows)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
 

@@ -1,10 +1,20 @@
-"""Fail the run unless every requested job and pair has its complete snapshot."""
+"""Fail the run unless every requested job and pair has its complete snapshot, and the best models keep the limits."""
+
+import json
+import logging
+from typing import Any
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.evaluation.limits import judge
+from clipfarm_tasks.slice_limits import parse_limit
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.leaderboard import COMPARISON_JSON
+from clipfarm_tasks.steps.snapshot_folder import slices_of
 from clipfarm_tasks.storage.success_marker import damaged_files, read_marker
+
+log = logging.getLogger(__name__)
 
 
 def gate(context: StepContext) -> GateRecord:
@@ -12,6 +22,7 @@ def gate(context: StepContext) -> GateRecord:
 
     Raises:
         DataError: a requested snapshot is missing, or a file of a finished one is lost or altered; names all of them.
+            Or the best model of a horizon breaks a limit on a slice; names all of those.
     """
     params = context.params
     pairs = [(strategy, horizon) for strategy in params.strategies for horizon in params.horizons]
@@ -41,4 +52,32 @@ def gate(context: StepContext) -> GateRecord:
             + (f"; missing: {', '.join(missing)}: what is finished stays, retry these tasks" if missing else "")
             + (f"; damaged after they were finished: {', '.join(damaged)}: start a new run" if damaged else "")
         )
+    _check_slices(context)
     return GateRecord(jobs=len(jobs), leaderboard_key=keys.comparison(context.run_id))
+
+
+def _check_slices(context: StepContext) -> None:
+    """Judge the best model of each horizon, by the rank metric: the one that a reader of the leaderboard would take."""
+    limits = [parse_limit(text) for text in context.params.slice_limits]
+    if not limits:
+        return
+    key = f"{keys.comparison(context.run_id)}{COMPARISON_JSON}"
+    best: dict[str, Any] = json.loads(context.store.get(key))["best_by_rank_metric"]
+    broken = []
+    for horizon in context.params.horizons:
+        row = best.get(str(int(horizon)))
+        if row is None:
+            log.warning(
+                "slice_limits judge nothing: no best model of horizon %d in %s", horizon, context.store.uri(key)
+            )
+            continue
+        job = f"{row['fusion_strategy']}_{row['target_horizon_days']}d.{row['model']}"
+        judgement = judge(slices_of(context, row), row["model"], limits)
+        broken += [f"{job}: {text}" for text in judgement.broken]
+        for text in judgement.unjudged:
+            log.warning("slice_limits: %s cannot be judged for %s", text, job)
+    if broken:
+        raise DataError(
+            f"expected the best model of each horizon to keep slice_limits on the test part, got {len(broken)} broken "
+            f"in {context.store.uri(keys.snapshots_prefix(context.run_id))}: {'; '.join(broken)}"
+        )

@@ -23,9 +23,10 @@ from clipfarm_tasks.evaluation.comparison import (
 )
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.predictions import prediction_columns
+from clipfarm_tasks.evaluation.slice_quality import worst_slices
 from clipfarm_tasks.families import NAIVE, Horizon, ModelName, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes
-from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of
+from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of, slices_of
 from clipfarm_tasks.storage.success_marker import read_marker
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
         jobs += of_horizon
     folder, snapshots = keys.comparison(context.run_id), keys.snapshots_prefix(context.run_id)
     checks = _temporal_checks(context)
-    body = json_bytes(comparison_document(context.config, snapshots, jobs, counts, baselines, _tables(context), checks))
+    document = comparison_document(context.config, snapshots, jobs, counts, baselines, _tables(context), checks)
+    body = json_bytes(document | {"worst_slices": _worst_slices(context, document["best_by_rank_metric"])})
     table = comparison_table(comparison_rows(jobs, context.params.rank_metric))
     context.store.put(f"{folder}{COMPARISON_CSV}", table.to_csv(index=False).encode())
     best = best_by_mae_log_document(context.config, snapshots, jobs)
@@ -142,6 +144,18 @@ def _temporal_checks(context: StepContext) -> list[dict[str, Any]]:
             if check is not None:
                 checks.append({"target_horizon_days": int(horizon), "fusion_strategy": str(strategy), **check})
     return checks
+
+
+def _worst_slices(context: StepContext, best: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Where the best model of each horizon errs most, by horizon; the gate says what is wrong with a damaged file."""
+    worst = {}
+    for days in map(str, map(int, context.params.horizons)):
+        if (row := best.get(days)) is not None:
+            try:
+                worst[days] = worst_slices(slices_of(context, row), row["model"])
+            except DataError as error:
+                log.warning("slices of horizon %s are not shown: %s", days, error)
+    return worst
 
 
 def _tables(context: StepContext) -> dict[str, dict[str, Any]]:

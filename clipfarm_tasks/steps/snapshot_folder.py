@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ CONFIG_USED = "config_used.json"
 DATA_SUMMARY = "data_summary.json"
 METRICS_SUMMARY = "metrics_summary.json"
 SLICE_METRICS = "slice_metrics_text_present.json"
+SLICES = "slices.json"
 SPLIT_MANIFEST = "split_manifest.parquet"
 LEADERBOARD = "leaderboard.csv"
 
@@ -37,6 +39,8 @@ def write_documents(folder: Path, documents: Documents, split: pd.DataFrame) -> 
     (folder / DATA_SUMMARY).write_bytes(json_bytes(documents.data_summary))
     (folder / METRICS_SUMMARY).write_bytes(json_bytes(documents.metrics_summary))
     (folder / SLICE_METRICS).write_bytes(json_bytes(documents.slice_metrics))
+    if documents.slices:
+        (folder / SLICES).write_bytes(json_bytes(documents.slices))
     (folder / SPLIT_MANIFEST).write_bytes(parquet_bytes(split.sort_values("video_id")))
     documents.leaderboard.to_csv(folder / LEADERBOARD, index=False)
     predictions = folder / "predictions"
@@ -52,6 +56,7 @@ def read_documents(folder: Path) -> Documents:
         data_summary=json.loads((folder / DATA_SUMMARY).read_text()),
         metrics_summary=json.loads((folder / METRICS_SUMMARY).read_text()),
         slice_metrics=json.loads((folder / SLICE_METRICS).read_text()),
+        slices=json.loads((folder / SLICES).read_text()) if (folder / SLICES).exists() else {},
         leaderboard=pd.read_csv(folder / LEADERBOARD),
         predictions={part: pd.read_parquet(folder / "predictions" / f"{part}.parquet") for part in PARTS},
     )
@@ -119,6 +124,23 @@ def metrics_summary_of(store: Store, prefix: str, marker: Marker) -> dict[str, A
         DataError: it is lost, or is not the one that the marker names.
     """
     document: dict[str, Any] = json.loads(read_file(store, prefix, marker, METRICS_SUMMARY))
+    return document
+
+
+def slices_of(context: StepContext, row: Mapping[str, Any]) -> dict[str, Any]:
+    """slices.json of the job of a row of the leaderboard; empty where an earlier release wrote the snapshot.
+
+    Raises:
+        DataError: there is no finished snapshot, or the file is lost or is not the one that the marker names.
+    """
+    pair = Strategy(row["fusion_strategy"]), Horizon(row["target_horizon_days"])
+    prefix = keys.job_snapshot(context.run_id, row["model"], *pair)
+    marker = read_marker(context.store, prefix, context.config.digest)
+    if marker is None:
+        raise DataError(f"expected a finished snapshot, got none, in {context.store.uri(prefix)}")
+    if SLICES not in marker.files:
+        return {}
+    document: dict[str, Any] = json.loads(read_file(context.store, prefix, marker, SLICES))
     return document
 
 

@@ -230,6 +230,6 @@ def _vectors(
         found[_FUSED] = read(keys.fused_table(strategy), ["vector"])["vector"]
     if any(PRESETS[family].sees_modalities for family in families):
         found |= read(keys.modalities_table(), _MODALITIES)
-    elif is_text_needed:
+    elif families and is_text_needed:
         found |= read(keys.modalities_table(), [Modality.TEXT])
     return found

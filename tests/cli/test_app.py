@@ -63,8 +63,9 @@ def test_every_run_parameter_has_an_option():
         "feature_set_version": "--feature-set",
         "extra_features": "--extra-feature",
         "exclude_features": "--exclude-feature",
+        "slice_limits": "--slice-limit",
     }
-    for option in ("--extra-feature", "--exclude-feature"):
+    for option in ("--extra-feature", "--exclude-feature", "--slice-limit"):
         assert "repeatable" in option_help(text, option)
     for name in RunParams.model_fields:
         assert named.get(name, f"--{name.replace('_', '-')}") in text

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 from rich.console import Console
 
-from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+from clipfarm_tasks.cli.leaderboard_table import leaderboard, leaderboard_table
 
 METRICS = [
     f"{part}_{name}" for part in ("val", "test") for name in ("rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw")
@@ -90,3 +90,23 @@ def test_a_run_of_an_earlier_release_is_shown_by_the_metrics_it_has():
 def test_the_metric_that_ranks_is_the_first_one():
     parts, names = next(pair for pair in pairwise(rendered("val_mae_raw").splitlines()) if "strategy" in pair[1])
     assert (parts.split()[0], names.split()[3]) == ("val", "mae_raw")
+
+
+def test_the_worst_slices_of_the_best_models_follow_within_80_columns():
+    found = {"dimension": "query", "slice": "[bold] and a very long search for something", "n": 63, "rmse_log": 2.3456}
+    worst = {"7": [{**found, "rmse_log_interval": [1.98, 2.71]}, {**found, "rmse_log_interval": None}]}
+    best = {"7": row("gated_fusion_mlp", 7, 1.9, model="gated_fusion_mlp")}
+    counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 1, "missing_jobs_count": 0}
+    document = counts | {"rows": [row("gbdt", 7, 1.9)], "best_by_rank_metric": best, "worst_slices": worst}
+    output = io.StringIO()
+    Console(file=output, width=80).print(leaderboard(document))
+    lines = [line for line in output.getvalue().splitlines() if "query=" in line]
+    assert [line.split()[:2] for line in lines] == [["7", "gated_fusion_mlp"]] * 2
+    assert "query=[bold] and a very" in lines[0]
+    assert [line.split()[-3:] for line in lines] == [["63", "2.346", "1.98-2.71"], ["63", "2.346", "-"]]
+    del document["worst_slices"]
+    before = output.getvalue().split("\nSlices")[0]
+    output.truncate(0)
+    output.seek(0)
+    Console(file=output, width=80).print(leaderboard(document))
+    assert output.getvalue().strip() == before.strip()

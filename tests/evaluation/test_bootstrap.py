@@ -11,6 +11,7 @@ from clipfarm_tasks.evaluation.bootstrap import (
     holm,
     interval,
     resampled_metrics,
+    resampled_rmse,
     spearman,
 )
 from clipfarm_tasks.evaluation.metrics import regression_metrics
@@ -35,6 +36,20 @@ def test_every_metric_is_that_of_the_rows_that_were_drawn(truth, monkeypatch):
             expected["spearman"] = spearmanr(truth[rows], predicted[rows]).statistic
             actual = {metric: values[draw] for metric, values in found[model].items()}
             assert actual == pytest.approx(expected, rel=2e-5)
+
+
+def test_rmse_within_slices_is_that_of_the_drawn_rows_inside(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_BLOCK", 60 * 7)
+    error, names = PREDICTED["bad"] - TRUTH, np.unique(CREATORS)
+    inside = np.stack([np.ones(60, bool), np.arange(60) % 3 > 0, np.isin(CREATORS, names[:19])], axis=1)
+    found = resampled_rmse(error, CREATORS, inside, seed=5, resamples=40)
+    draws = np.concatenate([*bootstrap._draws(len(names), 60, 5, 40)]).astype(int)
+    for draw, copies in enumerate(draws):
+        rows = np.repeat(np.arange(60), copies[np.searchsorted(names, CREATORS)])
+        for position in (0, 1):
+            expected = np.sqrt(np.mean(error[rows[inside[rows, position]]] ** 2))
+            assert found[draw, position] == pytest.approx(expected)
+    assert np.isnan(found[:, 2]).all()  # of 19 creators
 
 
 def test_the_order_of_rows_makes_no_difference():

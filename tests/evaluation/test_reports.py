@@ -14,7 +14,7 @@ from clipfarm_tasks.evaluation.reports import job_documents, pair_documents
 from clipfarm_tasks.evaluation.slices import slice_metrics
 from clipfarm_tasks.families import Family
 
-JSON_DOCUMENTS = ("config_used", "data_summary", "metrics_summary", "slice_metrics")
+JSON_DOCUMENTS = ("config_used", "data_summary", "metrics_summary", "slice_metrics", "slices")
 
 
 def test_a_job_names_only_its_family(make_job):

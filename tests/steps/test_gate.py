@@ -5,6 +5,7 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family, Horizon, Strategy
+from tests.steps.conftest import Upstream
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 
@@ -105,3 +106,54 @@ def test_a_run_of_an_earlier_release_has_no_ensemble_and_is_complete_without(ups
     run.step("publish_snapshot", *PAIR)
     assert run.step("leaderboard").missing == ()
     assert run.step("gate").jobs == 2
+
+
+def best_slices(run):
+    best = run.json(keys.comparison(run.id) + "metrics_comparison.json")["best_by_rank_metric"]["7"]
+    return best["model"], run.json(keys.job_snapshot(run.id, best["model"], *PAIR) + "slices.json")
+
+
+@pytest.fixture
+def larger(store):
+    """Enough videos for slices of the test part that can be judged."""
+    upstream = Upstream(store, videos=150)
+    upstream.upload()
+    return upstream
+
+
+def test_broken_limits_of_the_best_model_fail_the_run_and_name_what_was_measured(larger, run, caplog):
+    limits = ["creator=unseen:rmse_log<=0.001", "text_present=1:rmse_log<=99", "hour=00-05:rmse_log<=0.001"]
+    run.resolve(models=["ridge", "gbdt"], slice_limits=[*limits, "query=cats:rmse_log<=0.001"])
+    with pytest.raises(DataError) as caught:
+        run.whole()
+    model, document = best_slices(run)
+    found = document["models"][model]["test"]["creator"]["unseen"]
+    assert found["n"] == 23
+    message = str(caught.value)
+    assert (
+        "expected the best model of each horizon to keep slice_limits on the test part, got 1 broken in s3:" in message
+    )
+    assert f"concat_7d.{model}: creator=unseen has rmse_log {found['rmse_log']:.3f} (" in message
+    assert message.endswith("23 rows), limit creator=unseen:rmse_log<=0.001")
+    assert "hour=00-05:rmse_log<=0.001 (7 test rows, at least 20 needed) cannot be judged for concat_7d." in caplog.text
+    assert "query=cats:rmse_log<=0.001 (the data are not sliced by query" in caplog.text
+
+
+def test_limits_that_are_kept_let_the_run_end_well(larger, run):
+    run.resolve(models=["ridge", "gbdt"], slice_limits=["creator=unseen:rmse_log<=99"])
+    assert run.whole().jobs == 3
+    comparison = run.json(keys.comparison(run.id) + "metrics_comparison.json")
+    model, document = best_slices(run)
+    found = document["models"][model]["test"]
+    assert {(one["dimension"], one["slice"]) for one in comparison["worst_slices"]["7"]} >= {("creator", "unseen")}
+    for one in comparison["worst_slices"]["7"]:
+        assert found[one["dimension"]][one["slice"]].items() <= one.items()
+
+
+def test_a_damaged_slices_file_hides_no_leaderboard_and_is_named(whole, store):
+    store.put(keys.job_snapshot(whole.id, "ensemble", *PAIR) + "slices.json", b"{")
+    for family in Family.RIDGE, Family.GBDT:
+        store.put(keys.job_snapshot(whole.id, family, *PAIR) + "slices.json", b"{")
+    assert whole.step("leaderboard").missing == ()
+    with pytest.raises(DataError, match="damaged after they were finished: s3://.*slices.json"):
+        whole.step("gate")

@@ -16,6 +16,7 @@ PAIR = (Strategy.CONCAT, Horizon.D7)
 MODELS = [*map(str, Family), ENSEMBLE]
 FILES = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
+    "slices.json",
     "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
     "models/concat_mlp.pt", "models/gated_fusion_mlp.pt", "models/ridge.joblib", "models/gbdt.joblib",
     "models/ridge.skops", "models/gbdt.skops", "models/ensemble.json",

@@ -25,6 +25,7 @@ JOB = (*PAIR, Family.RIDGE)
 METRICS = {"rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"}
 DOCUMENTS = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
+    "slices.json",
     "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
 }  # fmt: skip
 OWN_FILES = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+from clipfarm_tasks.cli.leaderboard_table import leaderboard
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.stack.airflow_client import FINISHED_RUN, AirflowClient
 from clipfarm_tasks.stack.airflow_server import AirflowServer
@@ -57,7 +57,7 @@ def demo(folder: Path, console: Console, videos: int, stalled_after_s: float = S
                 run_id = _train(client, console, airflow.require_running, stalled_after_s)
         comparison = f"{keys.comparison(run_id)}metrics_comparison.json"
         content: dict[str, Any] = json.loads(store.get(comparison))
-        console.print(leaderboard_table(content))
+        console.print(leaderboard(content))
         console.print(f"Snapshots: {store.uri(keys.snapshots_prefix(run_id))}", highlight=False, soft_wrap=True)
         console.print(f"Leaderboard: {store.uri(comparison)}", highlight=False, soft_wrap=True)
     console.print(

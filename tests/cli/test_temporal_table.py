@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from clipfarm_tasks.cli.leaderboard_table import leaderboard_table
+from clipfarm_tasks.cli.leaderboard_table import leaderboard
 
 
 def check(strategy, **other):
@@ -23,7 +23,7 @@ def check(strategy, **other):
 def rendered(**document):
     output = io.StringIO()
     counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 0, "missing_jobs_count": 0, "rows": []}
-    Console(file=output, width=80).print(leaderboard_table(counts | document))
+    Console(file=output, width=80).print(leaderboard(counts | document))
     return output.getvalue()
 
 

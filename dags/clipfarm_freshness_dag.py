@@ -42,7 +42,7 @@ def check_freshness() -> dict[str, Any]:
     """Fail unless a complete run is young enough."""
     import clipfarm_runtime
 
-    return clipfarm_runtime.check_freshness()
+    return clipfarm_runtime.run_freshness_check()
 
 
 @dag(

@@ -44,7 +44,7 @@ def maintain() -> dict[str, Any]:
     """Maintain all tables, one after the other: the records of the runs are read once for all."""
     import clipfarm_runtime
 
-    return clipfarm_runtime.maintain(get_current_context())
+    return clipfarm_runtime.run_maintenance(get_current_context())
 
 
 @dag(

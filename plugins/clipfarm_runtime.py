@@ -117,7 +117,7 @@ def requested(
     return record, *wanted
 
 
-def maintain(context: Mapping[str, Any]) -> dict[str, Any]:
+def run_maintenance(context: Mapping[str, Any]) -> dict[str, Any]:
     """Maintain the vector tables with the params of a task's context.
 
     Returns:
@@ -127,16 +127,16 @@ def maintain(context: Mapping[str, Any]) -> dict[str, Any]:
         AirflowFailException: the params, the settings or a record of a kept run are wrong; retrying cannot help.
         AirflowException: the store did not answer; a retry may help.
     """
-    from clipfarm_tasks.steps.maintain import maintain as maintain_tables
+    from clipfarm_tasks.steps.maintain import maintain
 
     try:
         store, _ = open_bucket()
-        return as_xcom("maintain", maintain_tables(store, context["params"]))
+        return as_xcom("maintain", maintain(store, context["params"]))
     except ClipfarmError as error:
         raise_for_airflow(error)
 
 
-def check_freshness() -> dict[str, Any]:
+def run_freshness_check() -> dict[str, Any]:
     """Find the newest complete run; it may be `AlertSettings.stale_after_hours` old.
 
     Returns:
@@ -147,11 +147,11 @@ def check_freshness() -> dict[str, Any]:
         AirflowException: the store did not answer; a retry may help.
     """
     from clipfarm_tasks.deployment.alerts import AlertSettings
-    from clipfarm_tasks.steps.check_freshness import check_freshness as check
+    from clipfarm_tasks.steps.check_freshness import check_freshness
 
     try:
         store, _ = open_bucket()
-        return as_xcom("check_freshness", check(store, AlertSettings.from_environment().stale_after_hours))
+        return as_xcom("check_freshness", check_freshness(store, AlertSettings.from_environment().stale_after_hours))
     except ClipfarmError as error:
         raise_for_airflow(error)
 

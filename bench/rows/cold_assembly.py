@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.assembly import assemble, phases_line
+from bench.assembly import phases_line
 from bench.baseline import FirstScript
 from bench.cpu_time import counted
 from bench.floor import measure_floor, wanted_keys
-from bench.profiles import hot_functions
 from bench.result import Row
 from bench.rows.cold_runs import ColdRuns, cold_runs
 from bench.sample import Sample, ratio, repeated
@@ -25,7 +24,7 @@ OVER_FLOOR = 1.5
 def cold_assembly(bench: Workbench) -> list[Row]:
     """Two rows: against the baseline, whose arrays must be equal, and against the floor."""
     cold = cold_runs(bench)
-    profile = _profile(bench, cold)
+    profile = cold.last.seconds_by_part | cold.cpu
     return [_against_baseline(bench, cold, profile), _against_floor(bench, cold, profile)]
 
 
@@ -101,11 +100,3 @@ def _against_floor(bench: Workbench, cold: ColdRuns, profile: dict[str, float]) 
 def _values(cold: ColdRuns, others: dict[str, Sample]) -> dict[str, float]:
     counts = {"objects_n": cold.last.objects, "object_bytes_n": cold.last.object_bytes}
     return {"cold_s": cold.seconds.median, **{name: sample.median for name, sample in others.items()}, **counts}
-
-
-def _profile(bench: Workbench, cold: ColdRuns) -> dict[str, float]:
-    """Wall time by part and CPU time by process of the last run; by function of one more under cProfile."""
-    data_set = bench.assembly_set()
-    data_set.clear()
-    hot = hot_functions(lambda: assemble(data_set.store))
-    return cold.last.seconds_by_part | cold.cpu | {f"cProfile: {name}": seconds for name, seconds in hot.items()}

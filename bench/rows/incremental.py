@@ -7,7 +7,6 @@ import pandas as pd
 from bench.assembly import Assembled, assemble, phases_line
 from bench.baseline import latest_rows
 from bench.buckets import DataSet
-from bench.profiles import hot_functions
 from bench.result import Row
 from bench.rows.cold_runs import cold_runs
 from bench.sample import Sample, ratio, repeated
@@ -40,10 +39,9 @@ def _warm(bench: Workbench) -> Row:
     if found[-1].objects:
         raise DataError(f"expected no object fetched on unchanged input, got {found[-1].objects}, in the warm run")
     bench.say(f"warm: {warm.median:.2f} s")
-    profile = found[-1].seconds_by_part | _cprofile(data_set)
     what = f"assembly of {data_set.label}, nothing changed"
     note = f"{phases_line(found[-1].seconds_by_phase)}; a new run; no object was fetched"
-    return fraction_row("warm", what, WARM, warm, cold.seconds, profile, note)
+    return fraction_row("warm", what, WARM, warm, cold.seconds, found[-1].seconds_by_part, note)
 
 
 def _tenth_new(bench: Workbench) -> Row:
@@ -103,7 +101,3 @@ def without_newest(manifest: bytes) -> bytes:
     buffer = io.BytesIO()
     rows[~rows["video_id"].isin(new)].to_parquet(buffer, index=False)
     return buffer.getvalue()
-
-
-def _cprofile(data_set: DataSet) -> dict[str, float]:
-    return {f"cProfile: {name}": seconds for name, seconds in hot_functions(lambda: assemble(data_set.store)).items()}

@@ -200,7 +200,7 @@ def maintain(
     dry_run: options.DryRun = options.default("dry_run", MaintenanceParams),
 ) -> None:
     """Compact the vector tables and drop their old versions, but none that a kept run pins."""
-    from clipfarm_tasks.cli.maintain import maintenance_table
+    from clipfarm_tasks.cli.maintenance_table import maintenance_table
     from clipfarm_tasks.steps.maintain import maintain as maintain_all
     from clipfarm_tasks.storage import open_store
 

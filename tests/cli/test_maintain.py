@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.cli.maintain import maintenance_table
+from clipfarm_tasks.cli.maintenance_table import maintenance_table
 from clipfarm_tasks.contracts import MaintenanceParams, MaintenanceRecord, TableMaintenance
 from clipfarm_tasks.vectors.table import VectorTable, vectors
 

@@ -25,5 +25,7 @@ def test_it_waits_for_no_core(freshness):
 
 def test_the_task_calls_the_runtime(freshness, monkeypatch):
     body = freshness.get_task("check_freshness").python_callable
-    monkeypatch.setitem(sys.modules, "clipfarm_runtime", types.SimpleNamespace(check_freshness=lambda: {"run_id": "r"}))
+    monkeypatch.setitem(
+        sys.modules, "clipfarm_runtime", types.SimpleNamespace(run_freshness_check=lambda: {"run_id": "r"})
+    )
     assert body() == {"run_id": "r"}

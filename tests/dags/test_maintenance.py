@@ -42,6 +42,6 @@ def test_training_goes_first(maintenance, dag):
 def test_the_task_hands_its_context_to_the_runtime(maintenance, monkeypatch):
     body = maintenance.get_task("maintain").python_callable
     monkeypatch.setitem(body.__globals__, "get_current_context", lambda: "the context")
-    runtime = types.SimpleNamespace(maintain=lambda context: {"given": context})
+    runtime = types.SimpleNamespace(run_maintenance=lambda context: {"given": context})
     monkeypatch.setitem(sys.modules, "clipfarm_runtime", runtime)
     assert body() == {"given": "the context"}

@@ -254,7 +254,7 @@ def maintenance(monkeypatch):
 
 
 def test_maintain_takes_the_params_and_hands_on_the_record(maintenance):
-    answer = clipfarm_runtime.maintain(context(params={"keep_days": 7, "dry_run": True}))
+    answer = clipfarm_runtime.run_maintenance(context(params={"keep_days": 7, "dry_run": True}))
     assert maintenance == [("the store", {"keep_days": 7, "dry_run": True})]
     assert MaintenanceRecord.model_validate(json.loads(json.dumps(answer))) == maintenance.outcome
 
@@ -265,7 +265,7 @@ def test_maintain_takes_the_params_and_hands_on_the_record(maintenance):
 def test_errors_of_the_maintenance_are_told_apart(maintenance, kind, never):
     maintenance.outcome = kind("expected a record, got none")
     with pytest.raises(AirflowException, match="expected a record, got none") as caught:
-        clipfarm_runtime.maintain(context(params={}))
+        clipfarm_runtime.run_maintenance(context(params={}))
     assert isinstance(caught.value, AirflowFailException) is never
 
 
@@ -289,9 +289,9 @@ def freshness(monkeypatch):
 
 
 def test_freshness_takes_the_limit_of_the_deployment_and_hands_on_the_record(freshness, monkeypatch):
-    answer = clipfarm_runtime.check_freshness()
+    answer = clipfarm_runtime.run_freshness_check()
     monkeypatch.setenv("CLIPFARM_STALE_AFTER_HOURS", "30")
-    clipfarm_runtime.check_freshness()
+    clipfarm_runtime.run_freshness_check()
     assert freshness == [("the store", 36), ("the store", 30)]
     assert FreshnessRecord.model_validate(json.loads(json.dumps(answer))) == freshness.outcome
 
@@ -302,11 +302,11 @@ def test_freshness_takes_the_limit_of_the_deployment_and_hands_on_the_record(fre
 def test_errors_of_the_freshness_check_are_told_apart(freshness, kind, never):
     freshness.outcome = kind("expected a complete run, got none")
     with pytest.raises(AirflowException, match="expected a complete run, got none") as caught:
-        clipfarm_runtime.check_freshness()
+        clipfarm_runtime.run_freshness_check()
     assert isinstance(caught.value, AirflowFailException) is never
 
 
 def test_a_wrong_limit_of_the_deployment_is_never_retried(freshness, monkeypatch):
     monkeypatch.setenv("CLIPFARM_STALE_AFTER_HOURS", "soon")
     with pytest.raises(AirflowFailException, match="CLIPFARM_STALE_AFTER_HOURS"):
-        clipfarm_runtime.check_freshness()
+        clipfarm_runtime.run_freshness_check()

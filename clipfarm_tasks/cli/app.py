@@ -66,6 +66,8 @@ def run(
     exclude_feature: options.Exclude = list(options.default("exclude_features")),
     max_lost_fraction: options.MaxLost = options.default("max_lost_fraction"),
     max_text_loss: options.MaxTextLoss = options.default("max_text_loss"),
+    leakage_probes: options.Probes = options.default("leakage_probes"),
+    max_feature_explains: options.MaxExplains = options.default("max_feature_explains"),
     embargo_days: options.EmbargoDays = options.default("embargo_days"),
     run_label: options.Label = options.default("run_label"),
     jobs: Annotated[int, typer.Option(min=1, help="Tasks running at the same time. Default: one per core")] = _CORES,
@@ -94,6 +96,8 @@ def run(
         "exclude_features": exclude_feature,
         "max_lost_fraction": max_lost_fraction,
         "max_text_loss": max_text_loss,
+        "leakage_probes": leakage_probes,
+        "max_feature_explains": max_feature_explains,
         "embargo_days": embargo_days,
         "run_label": run_label,
     }

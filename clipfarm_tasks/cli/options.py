@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipfarm_tasks.config import FeatureSet, Frozen, RankMetric, RunParams, SplitStrategy
+from clipfarm_tasks.config import FeatureSet, Frozen, LeakageProbes, RankMetric, RunParams, SplitStrategy
 from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.deployment.alerts import AlertSettings
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
@@ -51,6 +51,8 @@ Exclude = Annotated[list[str], typer.Option("--exclude-feature", help=f"{_help('
 MaxLost = Annotated[float, typer.Option("--max-lost-fraction", help=_help("max_lost_fraction"))]
 Refit = Annotated[bool, typer.Option("--refit/--no-refit", help=_help("refit"))]
 MaxTextLoss = Annotated[float, typer.Option("--max-text-loss", help=_help("max_text_loss"))]
+Probes = Annotated[LeakageProbes, typer.Option("--leakage-probes", help=_help("leakage_probes"))]
+MaxExplains = Annotated[float, typer.Option("--max-feature-explains", help=_help("max_feature_explains"))]
 EmbargoDays = Annotated[int | None, typer.Option("--embargo-days", help=_help("embargo_days"))]
 Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]
 

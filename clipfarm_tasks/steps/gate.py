@@ -1,9 +1,11 @@
-"""Fail the run unless every requested job and pair has its complete snapshot."""
+"""Fail the run unless every requested job and pair has its complete snapshot, and no probe has found a leak."""
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.config import LeakageProbes
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.leakage import leakage_reports
 from clipfarm_tasks.storage.success_marker import damaged_files, read_marker
 
 
@@ -11,7 +13,8 @@ def gate(context: StepContext) -> GateRecord:
     """Count the markers, not the tasks' states.
 
     Raises:
-        DataError: a requested snapshot is missing, or a file of a finished one is lost or altered; names all of them.
+        DataError: a requested snapshot is missing, or a file of a finished one is lost or altered; or a leakage probe
+            blocks the run. One message names all of it.
     """
     params = context.params
     pairs = [(strategy, horizon) for strategy in params.strategies for horizon in params.horizons]
@@ -34,11 +37,21 @@ def gate(context: StepContext) -> GateRecord:
             missing.append(task)
         else:
             damaged += [context.store.uri(f"{prefix}{name}") for name in damaged_files(context.store, prefix, marker)]
+    problems = []
     if missing or damaged:
-        raise DataError(
+        problems.append(
             f"expected {len(wanted)} complete snapshots under "
             f"{context.store.uri(keys.snapshots_prefix(context.run_id))}, got {len(wanted) - len(missing)}"
             + (f"; missing: {', '.join(missing)}: what is finished stays, retry these tasks" if missing else "")
             + (f"; damaged after they were finished: {', '.join(damaged)}: start a new run" if damaged else "")
         )
+    if params.leakage_probes is LeakageProbes.BLOCK:
+        problems += [
+            f"leak ({leak.probe}, horizon {int(report.horizon)} days): {leak.says}, in "
+            f"{context.store.uri(keys.leakage_report(context.run_id, report.horizon))}"
+            for report in leakage_reports(context)
+            for leak in report.leaks()
+        ]
+    if problems:
+        raise DataError("; ".join(problems))
     return GateRecord(jobs=len(jobs), leaderboard_key=keys.comparison(context.run_id))

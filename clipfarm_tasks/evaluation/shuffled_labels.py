@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from clipfarm_tasks.evaluation.bootstrap import spearman
 from clipfarm_tasks.evaluation.leakage_report import LeakageFinding, Probe, finding
+from clipfarm_tasks.families import Baseline
 
 SIGMAS = 4.0
 """Standard deviations from what chance gives: one false alarm in 30,000."""
@@ -15,7 +16,7 @@ F64 = NDArray[np.float64]
 
 
 def shuffled_labels(
-    predict: Callable[[F64], Mapping[str, F64]], target: F64, is_test: NDArray[np.bool_], seed: int
+    predict: Callable[[F64], Mapping[Baseline, F64]], target: F64, is_test: NDArray[np.bool_], seed: int
 ) -> LeakageFinding:
     """A leak if models that learn from shuffled labels predict those of the test part.
 

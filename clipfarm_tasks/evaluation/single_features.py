@@ -14,6 +14,7 @@ MIN_ROWS = 50
 
 _MIN_SIDE, _MIN_SHARE = 20, 0.01  # rows on each side of two groups, and their share of all
 _BINS = 20
+_TWO_VALUES = 2
 
 F64 = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def _explained(column: "pd.Series[float]", ranks: F64) -> float | None:
     codes, names = pd.factorize(values)
     if len(names) == 1:
         return 0.0
-    if len(names) == 2:
+    if len(names) == _TWO_VALUES:
         separated = _separated(codes == 0, ranks)
         return 0.0 if separated is None else separated
     if not pd.api.types.is_numeric_dtype(values.dtype):

@@ -50,6 +50,13 @@ class FeatureSet(StrEnum):
     V3 = "v3"
 
 
+class LeakageProbes(StrEnum):
+    """What becomes of a leak that a probe finds."""
+
+    BLOCK = "block"
+    REPORT = "report"
+
+
 class Frozen(BaseModel):
     """Base of every config and contract: immutable, and an unknown field is an error."""
 
@@ -127,6 +134,17 @@ class RunParams(Frozen):
         le=1,
         description="Largest fraction of the text vectors that may be lost, against those the manifests name and those "
         "of the last complete run (0 to 1)",
+    )
+    leakage_probes: LeakageProbes = Field(
+        default=LeakageProbes.BLOCK,
+        description="block: the gate fails a run in whose rows a probe finds a leak; report: the leaderboard tells it",
+    )
+    max_feature_explains: float = Field(
+        default=0.90,
+        gt=0,
+        le=1,
+        description="Most that one feature alone, or its being missing, may explain of the target: more is a leak "
+        "(absolute rank correlation, 0 to 1)",
     )
     embargo_days: int | None = Field(
         default=None,

@@ -121,6 +121,9 @@ class BaselinesRecord(Frozen):
     key: str = Field(description="S3 key of the predictions")
     sha256: str = Field(description="Digest of that file")
     rows: int = Field(description="Videos with predictions")
+    # Runs of earlier releases had no probes.
+    leakage_key: str = Field(default="", description="S3 key of what the leakage probes found")
+    leakage_sha256: str = Field(default="", description="Digest of that file")
 
 
 class SplitRecord(Frozen):

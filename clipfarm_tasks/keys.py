@@ -155,6 +155,11 @@ def baselines(run_id: str, horizon: Horizon) -> str:
     return f"{run_prefix(run_id)}baselines/horizon={int(horizon)}.parquet"
 
 
+def leakage_report(run_id: str, horizon: Horizon) -> str:
+    """What the leakage probes found in the rows of a horizon."""
+    return f"{run_prefix(run_id)}leakage/horizon={int(horizon)}.json"
+
+
 def split_manifest(run_id: str, strategy: Strategy, horizon: Horizon, sha256: str) -> str:
     """The joined rows of a pair and the part each belongs to; named by content, so attempts cannot overwrite it."""
     return f"{run_prefix(run_id)}splits/strategy={strategy}/horizon={int(horizon)}/{sha256[:16]}.parquet"

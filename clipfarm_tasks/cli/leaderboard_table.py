@@ -51,7 +51,9 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
         "= cannot be told from the first, + is surely better on the test part, no mark: surely worse, or nobody knows\n"
-        "95 %: of test rmse_log; skill: error saved against the best naive guess" + _leads(comparison),
+        "95 %: of test rmse_log; skill: error saved against the best naive guess"
+        + _leads(comparison)
+        + "".join(f"\n{line}" for line in _leakage(comparison)),
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,
@@ -130,6 +132,16 @@ def _counts(comparison: Mapping[str, Any]) -> str:
     if common_rows is None:
         return "unknown, strategies may differ"
     return "; ".join(f"{days}d {rows['val']} val, {rows['test']} test" for days, rows in common_rows.items())
+
+
+def _leakage(comparison: Mapping[str, Any]) -> list[str]:
+    """A line for each horizon that was probed, and one for each finding that is not clean."""
+    lines = []
+    for days, findings in comparison.get("leakage", {}).items():
+        unclean = [finding for finding in findings if finding["verdict"] != "clean"]
+        lines.append(f"Leakage probes {days}d: {len(findings) - len(unclean)} of {len(findings)} clean")
+        lines += [f"  {finding['verdict']}, {finding['probe']}: {finding['says']}" for finding in unclean]
+    return lines
 
 
 def _number(value: float | None) -> str:

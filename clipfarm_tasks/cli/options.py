@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipfarm_tasks.config import FeatureSet, Frozen, LeadAmongTies, RankMetric, RunParams, SplitStrategy
+from clipfarm_tasks.config import FeatureSet, Frozen, LeadAmongTies, LeakageProbes, RankMetric, RunParams, SplitStrategy
 from clipfarm_tasks.contracts import MaintenanceParams
 from clipfarm_tasks.deployment.alerts import AlertSettings
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
@@ -54,6 +54,8 @@ MaxLost = Annotated[float, typer.Option("--max-lost-fraction", help=_help("max_l
 Refit = Annotated[bool, typer.Option("--refit/--no-refit", help=_help("refit"))]
 MaxTextLoss = Annotated[float, typer.Option("--max-text-loss", help=_help("max_text_loss"))]
 SliceLimits = Annotated[list[str], typer.Option("--slice-limit", help=f"{_help('slice_limits')}; repeatable.")]
+Probes = Annotated[LeakageProbes, typer.Option("--leakage-probes", help=_help("leakage_probes"))]
+MaxExplains = Annotated[float, typer.Option("--max-feature-explains", help=_help("max_feature_explains"))]
 EmbargoDays = Annotated[int | None, typer.Option("--embargo-days", help=_help("embargo_days"))]
 Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]
 

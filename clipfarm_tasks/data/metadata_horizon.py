@@ -22,6 +22,7 @@ from clipfarm_tasks.data.features import FeatureSpec, select_features
 from clipfarm_tasks.data.metadata_files import HorizonFile
 from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.data.metadata_scan import CREATOR, UNREADABLE_TIME
+from clipfarm_tasks.data.moved_counters import moved_counters
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Horizon
 
@@ -97,9 +98,9 @@ def select_horizon(
     if not chosen.size:
         raise DataError(f"expected rows with a usable {_LABEL}, got none ({dropped}), in {where}")
 
-    published_at, seen = _numpy(file.column("published_at")), chosen
-    if feature_set is FeatureSet.V3:
-        seen = nearest_rows(video_ids, captured_at, published_at)[usable]
+    published_at = _numpy(file.column("published_at"))
+    nearest = nearest_rows(video_ids, captured_at, published_at)[usable]
+    seen = nearest if feature_set is FeatureSet.V3 else chosen
     # Not of another time than the label's, as far as anybody knows: a row may also have been written twice.
     with_label = (
         (captured_at[seen] == captured_at[chosen]) | np.isnat(captured_at[seen]) | np.isnat(captured_at[chosen])
@@ -128,6 +129,8 @@ def select_horizon(
         missing_rate={name: 1 - cells.readable / chosen.size for name, cells in features.items()},
         unused=unused,
         feature_lag_hours=None if np.isnan(lag).all() else float(np.nanmedian(lag)),
+        captures_compared=int((nearest != chosen).sum()),
+        counters_moved=moved_counters(file, spec.numeric_cols, seen, nearest, nearest != chosen),
         absent=tuple(sorted(_KNOWN_FEATURES - set(facts.header))),
         examples={name: cell for name, cell in sorted(facts.examples.items()) if name in named},
     )

@@ -23,6 +23,16 @@ class MetadataReport(Frozen):
     feature_lag_hours: float | None = Field(
         default=None, description="Median time from the publication of a video to the capture of its features, hours"
     )
+    captures_compared: int | None = Field(
+        default=None,
+        description="Videos with a later capture than the one nearest to publication; runs of earlier "
+        "releases did not look",
+    )
+    counters_moved: dict[str, float] = Field(
+        default={},
+        description="Fraction of these (0 to 1) whose count of the audience is another one in the capture of their "
+        "features than in the one nearest to publication, by feature",
+    )
     absent: tuple[str, ...] = Field(default=(), description="Known feature columns that the CSV does not have")
     examples: dict[str, str] = Field(
         default={}, description="The first unreadable cell of the CSV, by column of the CSV that has one"

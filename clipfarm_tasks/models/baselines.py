@@ -71,11 +71,18 @@ def baseline_predictions(
     """
     with threadpool_limits(threads):
         return {
-            Baseline.TRAIN_MEAN: _naive(rows, lambda learnt: np.full(len(rows.target), rows.target[learnt].mean())),
-            Baseline.CREATOR_MEAN: _naive(rows, lambda learnt: creator_means(rows, learnt)),
-            Baseline.RIDGE_LOG_COUNTS: _ridge(rows, numeric_cols),
+            **cheap_predictions(rows, numeric_cols),
             Baseline.PLAIN_TREES: _trees(rows, numeric_cols, categorical_cols, seed),
         }
+
+
+def cheap_predictions(rows: BaselineRows, numeric_cols: tuple[str, ...]) -> dict[Baseline, F64]:
+    """(N,) predictions of target_log by the baselines that read no vectors; see `baseline_predictions`."""
+    return {
+        Baseline.TRAIN_MEAN: _naive(rows, lambda learnt: np.full(len(rows.target), rows.target[learnt].mean())),
+        Baseline.CREATOR_MEAN: _naive(rows, lambda learnt: creator_means(rows, learnt)),
+        Baseline.RIDGE_LOG_COUNTS: _ridge(rows, numeric_cols),
+    }
 
 
 def _naive(rows: BaselineRows, guess: Callable[[NDArray[np.bool_]], F64]) -> F64:

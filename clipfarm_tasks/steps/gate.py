@@ -1,16 +1,19 @@
-"""Fail the run unless every requested job and pair has its complete snapshot, and the best models keep the limits."""
+"""Fail the run unless every snapshot is complete, no probe has found a leak, and the best models keep the limits."""
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.config import LeakageProbes
 from clipfarm_tasks.contracts import GateRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.limits import judge
 from clipfarm_tasks.slice_limits import parse_limit
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.leaderboard import COMPARISON_JSON
+from clipfarm_tasks.steps.leakage import leakage_reports
 from clipfarm_tasks.steps.snapshot_folder import slices_of
 from clipfarm_tasks.storage.success_marker import damaged_files, read_marker
 
@@ -21,8 +24,8 @@ def gate(context: StepContext) -> GateRecord:
     """Count the markers, not the tasks' states.
 
     Raises:
-        DataError: a requested snapshot is missing, or a file of a finished one is lost or altered; names all of them.
-            Or the best model of a horizon breaks a limit on a slice; names all of those.
+        DataError: a requested snapshot is missing, or a file of a finished one is lost or altered; a leakage probe
+            blocks the run; or the best model of a horizon breaks a limit on a slice. One message names all of it.
     """
     params = context.params
     pairs = [(strategy, horizon) for strategy in params.strategies for horizon in params.horizons]
@@ -34,6 +37,15 @@ def gate(context: StepContext) -> GateRecord:
     wanted = jobs | {
         keys.task_id("publish_snapshot", *pair): keys.pair_snapshot(context.run_id, *pair) for pair in pairs
     }
+    incomplete = _incomplete(context, wanted)
+    problems = incomplete + _leaks(context) + ([] if incomplete else _broken_limits(context))
+    if problems:
+        raise DataError("; ".join(problems))
+    return GateRecord(jobs=len(jobs), leaderboard_key=keys.comparison(context.run_id))
+
+
+def _incomplete(context: StepContext, wanted: Mapping[str, str]) -> list[str]:
+    """What is wrong with the snapshots at these prefixes, by the task that publishes them."""
     missing, damaged = [], []
     for task, prefix in wanted.items():
         try:
@@ -45,22 +57,32 @@ def gate(context: StepContext) -> GateRecord:
             missing.append(task)
         else:
             damaged += [context.store.uri(f"{prefix}{name}") for name in damaged_files(context.store, prefix, marker)]
-    if missing or damaged:
-        raise DataError(
-            f"expected {len(wanted)} complete snapshots under "
-            f"{context.store.uri(keys.snapshots_prefix(context.run_id))}, got {len(wanted) - len(missing)}"
-            + (f"; missing: {', '.join(missing)}: what is finished stays, retry these tasks" if missing else "")
-            + (f"; damaged after they were finished: {', '.join(damaged)}: start a new run" if damaged else "")
-        )
-    _check_slices(context)
-    return GateRecord(jobs=len(jobs), leaderboard_key=keys.comparison(context.run_id))
+    if not missing and not damaged:
+        return []
+    return [
+        f"expected {len(wanted)} complete snapshots under "
+        f"{context.store.uri(keys.snapshots_prefix(context.run_id))}, got {len(wanted) - len(missing)}"
+        + (f"; missing: {', '.join(missing)}: what is finished stays, retry these tasks" if missing else "")
+        + (f"; damaged after they were finished: {', '.join(damaged)}: start a new run" if damaged else "")
+    ]
 
 
-def _check_slices(context: StepContext) -> None:
+def _leaks(context: StepContext) -> list[str]:
+    if context.params.leakage_probes is not LeakageProbes.BLOCK:
+        return []
+    return [
+        f"leak ({leak.probe}, horizon {int(report.horizon)} days): {leak.says}, in "
+        f"{context.store.uri(keys.leakage_report(context.run_id, report.horizon))}"
+        for report in leakage_reports(context)
+        for leak in report.leaks()
+    ]
+
+
+def _broken_limits(context: StepContext) -> list[str]:
     """Judge the best model of each horizon, by the rank metric: the one that a reader of the leaderboard would take."""
     limits = [parse_limit(text) for text in context.params.slice_limits]
     if not limits:
-        return
+        return []
     key = f"{keys.comparison(context.run_id)}{COMPARISON_JSON}"
     best: dict[str, Any] = json.loads(context.store.get(key))["best_by_rank_metric"]
     broken = []
@@ -76,8 +98,11 @@ def _check_slices(context: StepContext) -> None:
         broken += [f"{job}: {text}" for text in judgement.broken]
         for text in judgement.unjudged:
             log.warning("slice_limits: %s cannot be judged for %s", text, job)
-    if broken:
-        raise DataError(
+    if not broken:
+        return []
+    return [
+        (
             f"expected the best model of each horizon to keep slice_limits on the test part, got {len(broken)} broken "
             f"in {context.store.uri(keys.snapshots_prefix(context.run_id))}: {'; '.join(broken)}"
         )
+    ]

@@ -26,6 +26,7 @@ from clipfarm_tasks.evaluation.predictions import prediction_columns
 from clipfarm_tasks.evaluation.slice_quality import worst_slices
 from clipfarm_tasks.families import NAIVE, Horizon, ModelName, Strategy
 from clipfarm_tasks.steps.context import StepContext, json_bytes
+from clipfarm_tasks.steps.leakage import leakage_reports
 from clipfarm_tasks.steps.snapshot_folder import METRICS_SUMMARY, metrics_summary_of, predictions_of, slices_of
 from clipfarm_tasks.storage.success_marker import read_marker
 
@@ -46,7 +47,8 @@ def leaderboard(context: StepContext) -> LeaderboardRecord:
     folder, snapshots = keys.comparison(context.run_id), keys.snapshots_prefix(context.run_id)
     checks = _temporal_checks(context)
     document = comparison_document(context.config, snapshots, jobs, counts, baselines, _tables(context), checks)
-    body = json_bytes(document | {"worst_slices": _worst_slices(context, document["best_by_rank_metric"])})
+    worst = _worst_slices(context, document["best_by_rank_metric"])
+    body = json_bytes(document | {"worst_slices": worst, "leakage": _leakage(context)})
     table = comparison_table(comparison_rows(jobs, context.params.rank_metric))
     context.store.put(f"{folder}{COMPARISON_CSV}", table.to_csv(index=False).encode())
     best = best_by_mae_log_document(context.config, snapshots, jobs)
@@ -97,6 +99,16 @@ def _creators(context: StepContext, horizon: Horizon) -> "pd.Series[str]":
 def _baselines(context: StepContext, horizon: Horizon) -> pd.DataFrame:
     """Predictions by video_id, a column for each baseline; none where their task did not end well."""
     return _frame(context, context.standing(BaselinesRecord, keys.task_id("baselines", horizon=horizon)))
+
+
+def _leakage(context: StepContext) -> dict[str, list[dict[str, Any]]]:
+    """What the leakage probes found, by horizon; nothing where somebody has altered it: the gate says so."""
+    try:
+        reports = leakage_reports(context)
+    except DataError as error:
+        log.warning("compared without it: %s", error)
+        return {}
+    return {str(int(report.horizon)): report.model_dump(mode="json")["findings"] for report in reports}
 
 
 def _frame(context: StepContext, record: VideoSplitRecord | BaselinesRecord | None) -> pd.DataFrame:

@@ -110,3 +110,18 @@ def test_the_worst_slices_of_the_best_models_follow_within_80_columns():
     output.seek(0)
     Console(file=output, width=80).print(leaderboard(document))
     assert output.getvalue().strip() == before.strip()
+
+
+def test_findings_of_the_probes_are_told_unless_they_are_clean():
+    findings = [
+        {"probe": "twins", "verdict": "clean", "says": "expected few twins"},
+        {"probe": "single_feature", "verdict": "leak", "says": "expected no feature, got likes"},
+    ]
+    output = io.StringIO()
+    counts = {"run_id": "r1", "rank_metric": "val_rmse_log", "rows_count": 1, "missing_jobs_count": 0}
+    document = counts | {"rows": [row("gbdt", 7, 1.0)], "leakage": {"7": findings}}
+    Console(file=output, width=80).print(leaderboard_table(document))
+    assert "Leakage probes 7d: 1 of 2 clean" in output.getvalue()
+    assert "leak, single_feature: expected no feature, got likes" in " ".join(output.getvalue().split())
+    assert "few twins" not in output.getvalue()
+    assert "Leakage" not in rendered()

@@ -54,6 +54,8 @@ PROBES = {
     "max_lost_fraction": [0, 1, 0.5, -0.01, 1.01, None],
     "max_text_loss": [0, 1, 0.5, -0.01, 1.01, None],
     "slice_limits": [[], ["text_present=0:rmse_log<=2.5", ""], "text_present=0:rmse_log<=2.5", [1]],
+    "leakage_probes": ["block", "report", "warn", None],
+    "max_feature_explains": [0.9, 1, 0, 1.01, None],
     "embargo_days": [0, 7, 3650, -1, 3651, 1.5, None],
     "run_label": ["", "a.B_c-9", "x" * 64, "x" * 65, "a/b", "a b", "ä"],
     "train_ratio": [0, 1, -0.1, 1.5, None],

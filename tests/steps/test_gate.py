@@ -1,10 +1,11 @@
 import json
 
+import numpy as np
 import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
 from tests.steps.conftest import Upstream
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
@@ -156,4 +157,95 @@ def test_a_damaged_slices_file_hides_no_leaderboard_and_is_named(whole, store):
         store.put(keys.job_snapshot(whole.id, family, *PAIR) + "slices.json", b"{")
     assert whole.step("leaderboard").missing == ()
     with pytest.raises(DataError, match="damaged after they were finished: s3://.*slices.json"):
+        whole.step("gate")
+
+
+# Leaks that a probe has found.
+
+
+@pytest.fixture
+def many(store):
+    """Enough videos for every probe; nothing of them is uploaded yet."""
+    return Upstream(store, videos=300)
+
+
+def leak_a_feature(many):
+    views = many.metadata["horizon_view_count"]
+    many.metadata["channel_video_count"] = np.where(views > views.median(), views, views + 1)
+
+
+def leak_twins(many):
+    for modality in Modality:
+        for row in range(100, 200):
+            many.npy[many.key(modality, row)] = many.vectors[modality][1]
+
+
+@pytest.mark.parametrize(
+    ("plant", "message"),
+    [
+        (
+            leak_a_feature,
+            (
+                r"^leak \(single_feature, horizon 7 days\): expected no feature .* max_feature_explains = 0.9 .*"
+                r"channel_video_count 1.00.*: name them in exclude_features.*, in s3://.*leakage/horizon=7.json"
+            ),
+        ),
+        (leak_twins, r"^leak \(twins, horizon 7 days\): expected at most 0.01 of val and of test .* in \d+ \(vid1"),
+    ],
+)
+def test_a_leak_fails_the_run_and_costs_no_snapshot(many, run, plant, message):
+    plant(many)
+    many.upload()
+    run.resolve()
+    with pytest.raises(DataError, match=message):
+        run.whole()
+    assert run.json(f"{keys.comparison(run.id)}metrics_comparison.json")["missing_jobs"] == []
+
+
+def test_rows_without_a_leak_pass_every_probe(many, run):
+    many.upload()
+    run.resolve()
+    assert run.whole().jobs == 1
+    findings = run.json(f"{keys.comparison(run.id)}metrics_comparison.json")["leakage"]["7"]
+    assert len(findings) == 7
+    assert {one["verdict"] for one in findings if one["probe"] != "moved_counters"} == {"clean"}
+    assert [one["verdict"] for one in findings if one["probe"] == "moved_counters"] == ["unknown"]  # one capture each
+
+
+def test_a_leak_is_only_reported_where_the_params_say_so(many, run):
+    leak_a_feature(many)
+    many.upload()
+    run.resolve(leakage_probes="report")
+    assert run.whole().jobs == 1
+    findings = run.json(f"{keys.comparison(run.id)}metrics_comparison.json")["leakage"]["7"]
+    assert [one["names"][0] for one in findings if one["verdict"] == "leak"] == ["channel_video_count"]
+    run.resolve(run_id="excluded", exclude_features=["channel_video_count"])
+    assert run.whole().jobs == 1
+
+
+def test_missing_jobs_and_leaks_are_told_together(many, run):
+    leak_a_feature(many)
+    many.upload()
+    run.resolve()
+    run.splits()
+    run.step("baselines", horizon=Horizon.D7)
+    with pytest.raises(DataError, match=r"missing: concat_7d.train_ridge.*; leak \(single_feature"):
+        run.step("gate")
+
+
+def test_a_run_of_an_earlier_release_has_no_probes(whole, store):
+    key = keys.run_record(whole.id, "baselines_7d")
+    record = json.loads(store.get(key))
+    store.put(key, json.dumps({name: record[name] for name in ("horizon", "key", "sha256", "rows")}).encode())
+    assert whole.step("gate").jobs == 3
+    whole.step("leaderboard")
+    assert whole.json(f"{keys.comparison(whole.id)}metrics_comparison.json")["leakage"] == {}
+    store.delete([key])
+    assert whole.step("gate").jobs == 3
+
+
+def test_an_altered_report_of_the_probes_is_refused(whole, store):
+    store.put(keys.leakage_report(whole.id, Horizon.D7), b"{}")
+    assert whole.step("leaderboard").missing == ()
+    with pytest.raises(DataError, match="expected sha256 .* in s3://.*leakage/horizon=7.json"):
         whole.step("gate")

@@ -24,8 +24,8 @@ COLUMNS = [
 ]  # fmt: skip
 DOCUMENT = {
     "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
-    "missing_jobs", "common_rows", "baselines", "tables", "difference_metric", "best_by_rank_metric", "best_by_mae_log",
-    "rows", "lead", "lead_among_ties",
+    "missing_jobs", "common_rows", "baselines", "leakage", "tables", "difference_metric", "best_by_rank_metric",
+    "best_by_mae_log", "rows", "lead", "lead_among_ties",
 }  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def larger(store):
 
 def test_broken_limits_of_the_best_model_fail_the_run_and_name_what_was_measured(larger, run, caplog):
     limits = ["creator=unseen:rmse_log<=0.001", "text_present=1:rmse_log<=99", "hour=00-05:rmse_log<=0.001"]
-    run.resolve(models=["ridge", "gbdt"], slice_limits=[*limits, "query=cats:rmse_log<=0.001"])
+    run.resolve(models=["ridge", "gbdt"], slice_limits=[*limits, "query=cats:rmse_log<=0.001"], leakage_probes="report")
     with pytest.raises(DataError) as caught:
         run.whole()
     model, document = best_slices(run)
@@ -141,7 +141,7 @@ def test_broken_limits_of_the_best_model_fail_the_run_and_name_what_was_measured
 
 
 def test_limits_that_are_kept_let_the_run_end_well(larger, run):
-    run.resolve(models=["ridge", "gbdt"], slice_limits=["creator=unseen:rmse_log<=99"])
+    run.resolve(models=["ridge", "gbdt"], slice_limits=["creator=unseen:rmse_log<=99"], leakage_probes="report")
     assert run.whole().jobs == 3
     comparison = run.json(keys.comparison(run.id) + "metrics_comparison.json")
     model, document = best_slices(run)

@@ -264,7 +264,7 @@ def test_labels_that_nothing_explains_end_without_skill(upstream, store, run, le
     if leaks:
         upstream.metadata["channel_subscriber_count"] = np.tile(views, 2)
     upstream.upload()
-    run.resolve(models=list(Family), max_epochs=40)
+    run.resolve(models=list(Family), max_epochs=40, leakage_probes="report" if leaks else "block")
     run.whole()
     for row in json.loads(comparison(run)["metrics_comparison.json"])["rows"]:
         low, high = row["skill_interval"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import MetadataRecord, SnapshotRecord
 from clipfarm_tasks.data.leakage import assert_no_feature_leakage
 from clipfarm_tasks.data.training_digest import DataSha256
+from clipfarm_tasks.evaluation.importance import blocks_of, importance
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
-from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
+from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.inputs import F32, ModelInputs, taken
 from clipfarm_tasks.models.registry import create
@@ -34,6 +36,7 @@ from clipfarm_tasks.storage.temporary_disk import temporary_folder
 from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 
 _FIT = "fit.json"
+_IMPORTANCE = "importance.json"
 _PREDICTED = "predicted.npz"
 
 
@@ -54,7 +57,7 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
     with temporary_folder("a snapshot") as temporary:
         fitted = temporary / "fit"
         if PRESETS[family].sees_fused:
-            _fit(context, rows, horizon, family, fitted)
+            _fit(context, rows, horizon, family, fitted, _modality_widths(context, strategy))
         else:
             _fit_or_share(context, rows, horizon, data_sha256, family, fitted)
         folder = temporary / "snapshot"
@@ -80,8 +83,21 @@ def _rows_to_refit(context: StepContext, rows: TrainingRows, horizon: Horizon) -
     return taken(rows.inputs, chosen, MemoryOrDisk(0)), rows.target[chosen]
 
 
-def _fit(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family, folder: Path) -> None:
-    """Fit and predict; leave models/, curves/, fit.json and the predictions of every part in ``folder``."""
+def _modality_widths(context: StepContext, strategy: Strategy) -> Mapping[Modality, int] | None:
+    """Width of each modality in the fused vector; None where it is mixed from them, or nobody has declared widths."""
+    schema = context.fused_schema(strategy)
+    return schema.modality_widths if schema and strategy is Strategy.CONCAT else None
+
+
+def _fit(
+    context: StepContext,
+    rows: TrainingRows,
+    horizon: Horizon,
+    family: Family,
+    folder: Path,
+    widths: Mapping[Modality, int] | None = None,
+) -> None:
+    """Fit and predict; leave models/, curves/, fit.json, importance.json and the predictions in ``folder``."""
     models, curves = folder / "models", folder / "curves"
     models.mkdir(parents=True)
     curves.mkdir()
@@ -103,6 +119,10 @@ def _fit(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Fam
     hyperparams = {**report.hyperparams, **told}
     (folder / _FIT).write_bytes(json_bytes({"hyperparams": hyperparams, "device": report.device}))
     np.savez(folder / _PREDICTED, val=val, test=test)
+    held_out = rows.inputs_of("test")
+    blocks = blocks_of(held_out, rows.data.spec, widths)
+    found = importance(model.predict, held_out, rows.target_of("test"), blocks, context.params.seed)
+    (folder / _IMPORTANCE).write_bytes(json_bytes(found))
 
 
 def _fit_or_share(
@@ -123,6 +143,8 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     folder.mkdir()
     for name in ("models", "curves"):
         (fitted / name).rename(folder / name)
+    if (fitted / _IMPORTANCE).exists():  # not in what an earlier release has fitted and shared
+        (fitted / _IMPORTANCE).rename(folder / _IMPORTANCE)
     fit = json.loads((fitted / _FIT).read_text())
     with np.load(fitted / _PREDICTED, allow_pickle=False) as archive:
         predicted = {name: archive[name] for name in PARTS}

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from clipfarm_tasks.data.cells import UNDECODABLE
+from clipfarm_tasks.data.feature_blocks import Block
 
 F64 = NDArray[np.float64]
 
@@ -66,10 +67,12 @@ class Computed:
     Attributes:
         needs: the columns, all of which the file must have.
         compute: (N,) float64, NaN where missing, from these columns: numbers, or times.
+        block: the features it is judged with.
     """
 
     needs: tuple[str, ...]
     compute: Callable[..., Any]
+    block: Block = Block.CHANNEL
 
 
 TEXTS = {
@@ -86,10 +89,10 @@ COMPUTED = {
     "subscribers_over_following": Computed(("channel_subscriber_count", "channel_following_count"), log_ratio),
     "friends_over_following": Computed(("channel_friend_count", "channel_following_count"), log_ratio),
     "videos_over_channel_age": Computed(("channel_video_count", "channel_age_days"), log_ratio),
-    "published_hour_sin": Computed(("published_at",), lambda times: np.sin(_hour_angle(times))),
-    "published_hour_cos": Computed(("published_at",), lambda times: np.cos(_hour_angle(times))),
-    "thumb_pixels": Computed(("thumb_width", "thumb_height"), np.multiply),
-    "thumb_width_over_height": Computed(("thumb_width", "thumb_height"), _over),
+    "published_hour_sin": Computed(("published_at",), lambda times: np.sin(_hour_angle(times)), Block.TIMING),
+    "published_hour_cos": Computed(("published_at",), lambda times: np.cos(_hour_angle(times)), Block.TIMING),
+    "thumb_pixels": Computed(("thumb_width", "thumb_height"), np.multiply, Block.OTHER),
+    "thumb_width_over_height": Computed(("thumb_width", "thumb_height"), _over, Block.OTHER),
 }
 """What is computed from numbers and times: ratios of the channel's counts, the time of day, the thumbnail's shape."""
 
@@ -107,3 +110,8 @@ LEARNT = {
 }
 """What ``v3`` learns from other rows, by block: a model computes it from the rows it was fitted on, see
 `clipfarm_tasks.models.learnt_features`."""
+
+BLOCKS = {name: one.block for name, one in COMPUTED.items()} | {
+    column: Block.TEXT_STATISTICS for columns in TEXTS.values() for column in columns
+}
+"""The block of each of them."""

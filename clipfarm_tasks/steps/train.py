@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from clipfarm_tasks.code_version import library_versions
 from clipfarm_tasks.contracts import MetadataRecord, SnapshotRecord
 from clipfarm_tasks.data.leakage import assert_no_feature_leakage
 from clipfarm_tasks.data.training_digest import DataSha256
+from clipfarm_tasks.evaluation.importance import blocks_of, importance
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
-from clipfarm_tasks.families import PRESETS, Family, Horizon, Strategy
+from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.family import FitOptions, FitReport, ModelFamily
 from clipfarm_tasks.models.inputs import F32, ModelInputs, taken
 from clipfarm_tasks.models.registry import create
@@ -36,6 +38,7 @@ from clipfarm_tasks.storage.temporary_disk import temporary_folder
 from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 
 _FIT = "fit.json"
+_IMPORTANCE = "importance.json"
 _PREDICTED = "predicted.npz"
 
 
@@ -56,7 +59,7 @@ def train(context: StepContext, strategy: Strategy, horizon: Horizon, family: Fa
     with temporary_folder("a snapshot") as temporary:
         fitted = temporary / "fit"
         if PRESETS[family].sees_fused:
-            _fit(context, rows, horizon, family, fitted)
+            _fit(context, rows, horizon, family, fitted, _modality_widths(context, strategy))
         else:
             _fit_or_share(context, rows, horizon, data_sha256, family, fitted)
         folder = temporary / "snapshot"
@@ -120,24 +123,41 @@ def fit_and_predict(context: StepContext, rows: TrainingRows, horizon: Horizon, 
     return Fitted(model, report, saved, val, model.predict(rows.inputs_of("test")), clock)
 
 
-def _fit(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family, folder: Path) -> None:
-    """Fit and predict; leave models/, curves/, fit.json and the predictions of every part in ``folder``."""
+def _modality_widths(context: StepContext, strategy: Strategy) -> Mapping[Modality, int] | None:
+    """Width of each modality in the fused vector; None where it is mixed from them, or nobody has declared widths."""
+    schema = context.fused_schema(strategy)
+    return schema.modality_widths if schema and strategy is Strategy.CONCAT else None
+
+
+def _fit(
+    context: StepContext,
+    rows: TrainingRows,
+    horizon: Horizon,
+    family: Family,
+    folder: Path,
+    widths: Mapping[Modality, int] | None = None,
+) -> None:
+    """Fit and predict; leave models/, curves/, fit.json, importance.json and the predictions in ``folder``."""
     models, curves = folder / "models", folder / "curves"
     models.mkdir(parents=True)
     curves.mkdir()
-    found = fit_and_predict(context, rows, horizon, family)
-    found.model.save(models)
-    for name, curve in found.report.curves.items():
+    fitted = fit_and_predict(context, rows, horizon, family)
+    fitted.model.save(models)
+    for name, curve in fitted.report.curves.items():
         (curves / f"{name}_curve.json").write_bytes(json_bytes(dataclasses.asdict(curve)))
     # Threads are the deployment's, not the run's, but they change the last digits: so they are told.
-    told = {"saved_model": found.saved, "threads": context.settings.train_threads}
+    told = {"saved_model": fitted.saved, "threads": context.settings.train_threads}
+    held_out = rows.inputs_of("test")
     fit = {
-        "hyperparams": {**found.report.hyperparams, **told},
-        "device": found.report.device,
-        "cost": measured_cost(found.clock, found.model, rows.inputs_of("test"), models),
+        "hyperparams": {**fitted.report.hyperparams, **told},
+        "device": fitted.report.device,
+        "cost": measured_cost(fitted.clock, fitted.model, held_out, models),
     }
     (folder / _FIT).write_bytes(json_bytes(fit))
-    np.savez(folder / _PREDICTED, val=found.val, test=found.test)
+    np.savez(folder / _PREDICTED, val=fitted.val, test=fitted.test)
+    blocks = blocks_of(held_out, rows.data.spec, widths)
+    found = importance(fitted.model.predict, held_out, rows.target_of("test"), blocks, context.params.seed)
+    (folder / _IMPORTANCE).write_bytes(json_bytes(found))
 
 
 def _fit_or_share(
@@ -158,6 +178,8 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     folder.mkdir()
     for name in ("models", "curves"):
         (fitted / name).rename(folder / name)
+    if (fitted / _IMPORTANCE).exists():  # not in what an earlier release has fitted and shared
+        (fitted / _IMPORTANCE).rename(folder / _IMPORTANCE)
     fit = json.loads((fitted / _FIT).read_text())
     with np.load(fitted / _PREDICTED, allow_pickle=False) as archive:
         predicted = {name: archive[name] for name in PARTS}

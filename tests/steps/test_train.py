@@ -26,6 +26,7 @@ METRICS = {"rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"}
 DOCUMENTS = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
     "slices.json",
+    "importance.json",
     "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
 }  # fmt: skip
 OWN_FILES = {
@@ -117,6 +118,18 @@ def test_documents_hold_every_field_readers_expect(finished, family):
         curve = json.loads(files[name])
         assert set(curve) == {"train_loss", "val_loss", "val_rmse_log"}
         assert len({len(values) for values in curve.values()}) == 1
+
+
+@pytest.mark.parametrize("strategy", [Strategy.CONCAT, Strategy.MAX_POOL])
+@pytest.mark.parametrize("family", list(Family))
+def test_importance_is_told_by_what_the_family_sees(finished, family, strategy):
+    found = json.loads(snapshot(finished, family, (strategy, Horizon.D7))["importance.json"])
+    apart = strategy is Strategy.CONCAT or family is Family.GATED_FUSION_MLP
+    vectors = {"video", "audio", "text"} if apart else {"fused"}
+    metadata = {"channel", "timing", "text_statistics", "channel_country"}
+    assert {one["name"] for one in found["blocks"]} == vectors | metadata
+    assert found["block_rows"] == 6
+    assert any(one["mean"] != 0 for one in found["blocks"])
 
 
 @pytest.mark.parametrize("family", list(Family))

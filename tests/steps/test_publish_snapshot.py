@@ -16,12 +16,13 @@ PAIR = (Strategy.CONCAT, Horizon.D7)
 MODELS = [*map(str, Family), ENSEMBLE]
 FILES = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
-    "slices.json",
-    "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
+    "slices.json", "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet",
+    "_SUCCESS",
     "models/concat_mlp.pt", "models/gated_fusion_mlp.pt", "models/ridge.joblib", "models/gbdt.joblib",
     "models/ridge.skops", "models/gbdt.skops", "models/ensemble.json",
     "models/gbdt_projector.pt", "curves/concat_mlp_curve.json", "curves/gated_fusion_mlp_curve.json",
     "curves/gbdt_projector_curve.json",
+    *(f"models/{family}_{block}.arrow" for family in Family for block in ("text_neighbours", "creator_history")),
 }  # fmt: skip
 COLUMNS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
 

@@ -25,8 +25,7 @@ JOB = (*PAIR, Family.RIDGE)
 METRICS = {"rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"}
 DOCUMENTS = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
-    "slices.json",
-    "importance.json",
+    "slices.json", "importance.json",
     "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet", "_SUCCESS",
 }  # fmt: skip
 OWN_FILES = {
@@ -40,6 +39,8 @@ OWN_FILES = {
         "curves/gbdt_projector_curve.json",
     },
 }
+for name, own in OWN_FILES.items():
+    own |= {f"models/{name}_text_neighbours.arrow", f"models/{name}_creator_history.arrow"}
 CONFIG_USED = {
     "generated_at", "run_id", "git_sha", "fusion_strategy", "target_horizon_days", "model_family", "trained_models",
     "target_transform", "seed", "splits", "device", "rank_metric", "feature_set_version", "numeric_cols",

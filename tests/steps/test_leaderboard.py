@@ -21,6 +21,7 @@ COLUMNS = [
     "common_difference_high",
 ]  # fmt: skip
 DOCUMENT = {
+    "worst_slices",
     "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
     "missing_jobs", "common_rows", "baselines", "tables", "difference_metric", "best_by_rank_metric", "best_by_mae_log",
     "rows",

@@ -130,7 +130,8 @@ def test_importance_is_told_by_what_the_family_sees(finished, family, strategy):
     metadata = {"channel", "timing", "text_statistics", "channel_country"}
     assert {one["name"] for one in found["blocks"]} == vectors | metadata
     assert found["block_rows"] == 6
-    assert any(one["mean"] != 0 for one in found["blocks"])
+    # Trees split no node of fewer than 40 rows, and the train part has 28.
+    assert any(one["mean"] != 0 for one in found["blocks"]) == (family is not Family.GBDT)
 
 
 @pytest.mark.parametrize("family", list(Family))

@@ -127,8 +127,9 @@ def test_importance_is_told_by_what_the_family_sees(finished, family, strategy):
     found = json.loads(snapshot(finished, family, (strategy, Horizon.D7))["importance.json"])
     apart = strategy is Strategy.CONCAT or family is Family.GATED_FUSION_MLP
     vectors = {"video", "audio", "text"} if apart else {"fused"}
-    metadata = {"channel", "timing", "text_statistics", "channel_country"}
-    assert {one["name"] for one in found["blocks"]} == vectors | metadata
+    metadata = {"channel", "timing", "text_statistics", "channel_country", "creator_history"}
+    learnt = set() if apart else {"text_neighbours"}
+    assert {one["name"] for one in found["blocks"]} == vectors | metadata | learnt
     assert found["block_rows"] == 6
     # Trees split no node of fewer than 40 rows, and the train part has 28.
     assert any(one["mean"] != 0 for one in found["blocks"]) == (family is not Family.GBDT)

@@ -29,7 +29,7 @@ the nights wait behind it, until its time limit of 20 h.
 | `baselines_*` failed | the leaderboard has no naive guesses to compare with | clear it with downstream |
 | only `gate` failed: leak | a probe found features or videos that give labels away | new run: the message says how |
 | only `gate` failed: missing | some jobs have no snapshot; the others are kept | clear these, with downstream |
-| only `gate` failed: slice_limits | the best model is too weak on a slice | look at slices.json; loosen it in a new run |
+| only `gate` failed: slice_limits | the best model is too weak on a slice | new run, with the limit you mean |
 | `train_*` failed: pod ... | its pod ended without a snapshot; the sentence says how | nothing, if a retry follows |
 | `ensemble` failed | a job of its pair is missing, or has other rows | clear that job, with downstream |
 | `leaderboard` failed, the rest is fine | only the comparison is missing | clear `leaderboard` with downstream |

@@ -26,7 +26,7 @@ DOCUMENT = {
     "worst_slices",
     "generated_at", "run_id", "snapshot_prefix", "model_families", "rank_metric", "rows_count", "missing_jobs_count",
     "missing_jobs", "common_rows", "baselines", "leakage", "tables", "difference_metric", "best_by_rank_metric",
-    "best_by_mae_log", "rows", "lead", "lead_among_ties", "temporal_checks", "worst_slices",
+    "best_by_mae_log", "rows", "lead", "lead_among_ties", "temporal_checks",
 }  # fmt: skip
 
 

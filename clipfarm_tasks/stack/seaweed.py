@@ -50,6 +50,8 @@ _FIXED_FLAGS = (
     "-master.volumeSizeLimitMB=128",
     "-volume.max=2000",
     "-volume.preStopSeconds=0",
+    # Its volume server ends only when connections that idle have timed out, at the default of 30 s after the last use.
+    "-idleTimeout=5",
 )
 
 

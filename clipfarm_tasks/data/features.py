@@ -35,6 +35,9 @@ class FeatureSpec(Frozen):
     )
     excluded_high_card: tuple[str, ...] = Field(description="Categories with too many values to learn from")
     excluded_leakage: tuple[str, ...] = Field(description="Columns that tell the label, or whose names sound like it")
+    learnt_cols: tuple[str, ...] = Field(
+        default=(), description="Numeric features that each model learns from other rows, beside these columns"
+    )
     unknown_columns: dict[str, UnknownColumn] = Field(
         default={}, description="What became of each column that the contract does not list"
     )
@@ -71,6 +74,7 @@ def select_features(
     where: str,
     extra_features: Collection[str] = (),
     exclude_features: Collection[str] = (),
+    learnt_cols: Collection[str] = (),
 ) -> FeatureSpec:
     """Sort the columns of a table into features and the rest.
 
@@ -81,6 +85,7 @@ def select_features(
         where: the file, for messages.
         extra_features: unknown columns that are features whatever their names say.
         exclude_features: columns that are no features.
+        learnt_cols: what models learn from other rows; a column of the file that is called the same comes first.
 
     Returns:
         The lists; a leakage column is in ``excluded_leakage`` even if it is also given as usable.
@@ -106,6 +111,7 @@ def select_features(
         dropped_metadata_cols=tuple(sorted(rest - set(PUBLISHED))),
         excluded_high_card=tuple(sorted(high_card)),
         excluded_leakage=tuple(sorted(leaking)),
+        learnt_cols=tuple(sorted({*learnt_cols} - {*header, *exclude})),
         unknown_columns=unknown,
     )
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from clipfarm_tasks.data.cells import UNDECODABLE
 from clipfarm_tasks.data.column_cells import ColumnCells, category_cells, column_of, numeric_cells, require_readable
 from clipfarm_tasks.data.column_spool import ColumnSpool
 from clipfarm_tasks.data.columns import KNOWN, PUBLISHED, Kind
+from clipfarm_tasks.data.computed_features import LEARNT
 from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.feature_cells import FeatureCells
 from clipfarm_tasks.data.features import FeatureSpec, select_features
@@ -108,8 +110,9 @@ def select_horizon(
     candidates = FeatureCells(file, seen, with_label | (seen == chosen), feature_set, exclude_features)
     numeric = {name: numeric_cells(name, candidates[name]) for name in candidates.numeric}
     categorical = {name: category_cells(name, candidates[name]) for name in candidates.categorical}
+    learnt_cols = tuple(chain(*LEARNT.values())) if feature_set is FeatureSet.V3 else ()
     spec = select_features(
-        facts.header, _usable(numeric), _usable(categorical), where, extra_features, exclude_features
+        facts.header, _usable(numeric), _usable(categorical), where, extra_features, exclude_features, learnt_cols
     )
     judged = numeric | categorical
     features = {name: judged[name] for name in (*spec.numeric_cols, *spec.categorical_cols)}

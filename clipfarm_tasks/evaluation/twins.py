@@ -41,7 +41,7 @@ def repeated_ids(video_ids: NDArray[np.object_], split: NDArray[np.object_]) -> 
 
 
 def twins(video_ids: NDArray[np.object_], split: NDArray[np.object_], vectors: tuple[F32, ...]) -> LeakageFinding:
-    """A leak if more than `MAX_TWINS` of val or of test have a twin in an earlier part; fewer are noted.
+    """A leak if more than `MAX_TWINS` of val or of test have a twin in an earlier part; fewer, or one alone, are noted.
 
     A model knows the label of such a video's twin. Test is later than val, and val than train. A modality that both
     lack (zeros) is equal; a video of zeros alone has no twin, because nothing is known of it.
@@ -52,17 +52,19 @@ def twins(video_ids: NDArray[np.object_], split: NDArray[np.object_], vectors: t
         vectors: (N, D) float32 of each modality; they are read in blocks of rows.
     """
     digests, known = _row_digests(vectors)
-    shares, objects = {}, []
+    shares, objects, sizes = {}, [], []
     for part, earlier in _EARLIER.items():
         inside = split == part
         found = inside & known & np.isin(digests, digests[np.isin(split, earlier) & known])
+        sizes.append(int(inside.sum()))
         shares[part] = float(found.sum() / max(inside.sum(), 1))
         objects += [(name, "") for name in video_ids[found]]
     return finding(
         Probe.TWINS,
         max(shares.values()),
-        MAX_TWINS,
-        f"at most {MAX_TWINS:g} of val and of test to have all vectors equal to those of a video of an earlier part",
+        max(MAX_TWINS, 1 / max(min(sizes), 1)),
+        f"at most {MAX_TWINS:g} of val and of test, or one video, to have all vectors equal to those of a video of an "
+        "earlier part",
         "post each video once in the metadata, or overrule by leakage_probes = report",
         objects,
     )

@@ -132,7 +132,9 @@ def _files(folder: Path, family: Family) -> tuple[Path, Path]:
 
 
 def _with(rows: ModelInputs, columns: dict[str, F64]) -> ModelInputs:
-    return replace(rows, metadata=rows.metadata.assign(**columns)) if columns else rows
+    """The rows with these columns; a feature of upstream that is called the same stays what it is."""
+    added = {name: values for name, values in columns.items() if name not in rows.metadata}
+    return replace(rows, metadata=rows.metadata.assign(**added)) if added else rows
 
 
 def _required(value: Any, name: str, family: Family) -> Any:

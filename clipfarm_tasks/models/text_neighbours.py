@@ -16,7 +16,11 @@ from clipfarm_tasks.models.inputs import F32, F64, I64
 _COUNTS = (5, 20, 50)
 _SIMILARITY_OF = 20
 COLUMNS = LEARNT["text_neighbours"]
-"""The mean target of the 5, 20 and 50 nearest texts, and the mean cosine similarity of the nearest 20."""
+"""The mean target of the 5, 20 and 50 nearest texts, and the mean cosine similarity of the nearest 20.
+
+A mean is missing where fewer than twice as many other texts are known: the mean of nearly all others of a row that was
+learnt from tells the row's own label.
+"""
 
 # Rows that are searched: of more, a seeded choice. Each row is compared with all of them, so time and the size of the
 # model's file grow with it: 10,000 texts of width 768 are 15 MB, and 50,000 rows then take about 20 s on one core.
@@ -94,6 +98,7 @@ class TextNeighbours:
 
     def _nearest(self, similarity: F32) -> F64:
         """(B, 4) from the (B, M) cosine similarities; what is not to be seen has -inf."""
+        known = np.isfinite(similarity).sum(axis=1)
         most = min(max(_COUNTS), similarity.shape[1])
         nearest = np.argpartition(-similarity, most - 1, axis=1)[:, :most]
         values = np.take_along_axis(similarity, nearest, axis=1)
@@ -103,13 +108,14 @@ class TextNeighbours:
         targets = np.where(seen, self.target[nearest], 0).astype(np.float64)
         similarities = np.where(seen, values, 0).astype(np.float64)
 
-        def mean(values: F64, count: int) -> F64:
+        def mean(values: F64, count: int, least: int) -> F64:
             of = seen[:, :count].sum(axis=1)
             total = values[:, :count].sum(axis=1)
-            means: F64 = np.divide(total, of, out=np.full(len(total), np.nan), where=of > 0)
+            means: F64 = np.divide(total, of, out=np.full(len(total), np.nan), where=known >= least)
             return means
 
-        return np.column_stack([*(mean(targets, count) for count in _COUNTS), mean(similarities, _SIMILARITY_OF)])
+        of_targets = [mean(targets, count, 2 * count) for count in _COUNTS]
+        return np.column_stack([*of_targets, mean(similarities, _SIMILARITY_OF, 1)])
 
 
 def _unit(rows: F32) -> F32:

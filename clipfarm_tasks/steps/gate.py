@@ -7,7 +7,7 @@ from typing import Any
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import LeakageProbes
-from clipfarm_tasks.contracts import GateRecord
+from clipfarm_tasks.contracts import BaselinesRecord, GateRecord
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.limits import judge
 from clipfarm_tasks.slice_limits import parse_limit
@@ -68,9 +68,18 @@ def _incomplete(context: StepContext, wanted: Mapping[str, str]) -> list[str]:
 
 
 def _leaks(context: StepContext) -> list[str]:
-    if context.params.leakage_probes is not LeakageProbes.BLOCK:
+    """What a probe has found, and every horizon that no probe has looked at."""
+    params = context.params
+    # The config of a run of an earlier release, which had no probes, does not name the param.
+    if params.leakage_probes is not LeakageProbes.BLOCK or "leakage_probes" not in params.model_fields_set:
         return []
-    return [
+    tasks = [keys.task_id("baselines", horizon=horizon) for horizon in params.horizons]
+    unprobed = [
+        f"expected the leakage probes of {task}, got none: clear it, with downstream"
+        for task in tasks
+        if context.standing(BaselinesRecord, task) is None
+    ]
+    return unprobed + [
         f"leak ({leak.probe}, horizon {int(report.horizon)} days): {leak.says}, in "
         f"{context.store.uri(keys.leakage_report(context.run_id, report.horizon))}"
         for report in leakage_reports(context)

@@ -16,7 +16,7 @@ from clipfarm_tasks.config import SplitStrategy
 from clipfarm_tasks.contracts import MetadataRecord
 from clipfarm_tasks.data.split import MIN_ROWS, Part, Unsplit, embargo_of, split_rows
 from clipfarm_tasks.deployment.backend import trains_in_pod
-from clipfarm_tasks.errors import DataError
+from clipfarm_tasks.errors import ConfigError, DataError
 from clipfarm_tasks.evaluation.metrics_summary import metrics_of
 from clipfarm_tasks.evaluation.ranking import rank_families
 from clipfarm_tasks.evaluation.reports import Documents
@@ -42,9 +42,6 @@ def temporal_check(
     Returns:
         ``family``, ``split_strategy`` of the run, ``skipped``: why there is no answer, or null. With an answer also
         embargo_days, n_train, n_val, n_test, dropped (rows by reason), and `compared_with_future`.
-
-    Raises:
-        DataError: the rows of the pair cannot be read.
     """
     params, where = context.params, f"the temporal check of {strategy}, horizon {int(horizon)} days"
     if not params.temporal_check:
@@ -58,25 +55,36 @@ def temporal_check(
     if trains_in_pod(family):
         # The workers of such a deployment have neither the memory nor the GPU, nor torch in their image.
         return told | {"skipped": f"{family} trains in pods, and this check would train in a worker"}
+    try:
+        return told | _in_the_future(context, strategy, horizon, family, jobs, split)
+    except (ConfigError, DataError) as error:  # the pair's jobs are complete, and must not be lost for a check of them
+        return told | {"skipped": str(error)}
+
+
+def _in_the_future(
+    context: StepContext,
+    strategy: Strategy,
+    horizon: Horizon,
+    family: Family,
+    jobs: Mapping[str, Documents],
+    split: pd.DataFrame,
+) -> dict[str, Any]:
+    params, where = context.params, f"the temporal check of {strategy}, horizon {int(horizon)} days"
     chronological = params.model_copy(update={"split_strategy": SplitStrategy.CHRONOLOGICAL})
     labels = context.record(MetadataRecord, keys.task_id("filter_metadata", horizon=horizon))
     ids = split["video_id"].to_numpy(dtype=object)
     captured_at = metadata_cells(context, labels, ids, ["captured_at"])["captured_at"].to_numpy()
-    try:
-        parts = split_rows(split.assign(captured_at=captured_at), chronological, horizon, where)
-    except DataError as error:
-        return told | {"skipped": str(error)}
+    parts = split_rows(split.assign(captured_at=captured_at), chronological, horizon, where)
     dealt = split.assign(split=parts)
     sizes = {name: int((parts == name).sum()) for name in (*Part, *Unsplit)}
     if sizes[Part.TRAIN] < MIN_ROWS:
-        return told | {"skipped": f"expected at least {MIN_ROWS} rows to train, got {sizes[Part.TRAIN]}, in {where}"}
+        raise DataError(f"expected at least {MIN_ROWS} rows to train, got {sizes[Part.TRAIN]}, in {where}")
     # The same run, but for its split: what may be learnt by a refit follows from it. No document is written from it.
     config = context.config.model_copy(update={"params": chronological})
     future = dataclasses.replace(context, config=config)
     rows = training_rows(future, strategy, horizon, family, manifest=dealt[dealt["split"].isin(list(Part))])
     predicted = fit_and_predict(future, rows, horizon, family).test
     return {
-        **told,
         "embargo_days": embargo_of(params, horizon),
         **{f"n_{part}": sizes[part] for part in Part},
         "dropped": {str(reason): sizes[reason] for reason in Unsplit if sizes[reason]},

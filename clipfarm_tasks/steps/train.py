@@ -178,8 +178,7 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     folder.mkdir()
     for name in ("models", "curves"):
         (fitted / name).rename(folder / name)
-    if (fitted / _IMPORTANCE).exists():  # not in what an earlier release has fitted and shared
-        (fitted / _IMPORTANCE).rename(folder / _IMPORTANCE)
+    (fitted / _IMPORTANCE).rename(folder / _IMPORTANCE)
     fit = json.loads((fitted / _FIT).read_text())
     with np.load(fitted / _PREDICTED, allow_pickle=False) as archive:
         predicted = {name: archive[name] for name in PARTS}

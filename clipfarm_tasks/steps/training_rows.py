@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.config import FeatureSet, RunParams, SplitStrategy
+from clipfarm_tasks.config import SplitStrategy
 from clipfarm_tasks.contracts import ManifestRecord, MetadataRecord, SplitRecord
 from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.metadata_report import MetadataReport
@@ -21,7 +21,7 @@ from clipfarm_tasks.data.training_digest import DataDigests, DataSha256, data_di
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.training_data import TrainingData
 from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
-from clipfarm_tasks.models import learnt_features, text_neighbours
+from clipfarm_tasks.models import text_neighbours
 from clipfarm_tasks.models.inputs import F32, ModelInputs
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.storage.documents import parse_document
@@ -74,8 +74,8 @@ class TrainingRows:
         """Digests of everything a fit sees; reads every array once."""
         metadata = self.inputs.metadata
         if self.inputs.provenance is not None:
-            times = self.inputs.provenance.astype({"published_at": "int64", "captured_at": "int64"})
-            metadata = pd.concat([metadata, times], axis=1)
+            provenance = self.inputs.provenance.astype(dict.fromkeys(_TIMES, "int64")).add_prefix("provenance of ")
+            metadata = pd.concat([metadata, provenance], axis=1)
         return data_digests(self.data.rows, metadata, self.inputs.text_present, self.vectors(), self.target)
 
     def _bounds(self, *parts: str) -> slice:
@@ -117,7 +117,7 @@ def training_rows(
     spec = report.features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     ids = rows["video_id"].to_numpy(dtype=object)
-    learnt_cols = _learnt_columns(context.params, columns)
+    learnt_cols = spec.learnt_cols
     cells = metadata_cells(context, labels, ids, [*columns, *(_TIMES if learnt_cols else ())])
     inputs = ModelInputs(
         metadata=cells[columns],
@@ -135,12 +135,6 @@ def training_rows(
         table_ids=split.table_ids,
     )
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data, learnt_cols)
-
-
-def _learnt_columns(params: RunParams, columns: Sequence[str]) -> tuple[str, ...]:
-    if params.feature_set_version is not FeatureSet.V3:
-        return ()
-    return tuple(name for name in learnt_features.COLUMNS if name not in {*params.exclude_features, *columns})
 
 
 def _provenance(creators: "pd.Series[str]", cells: pd.DataFrame) -> pd.DataFrame:

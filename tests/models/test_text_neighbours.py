@@ -70,11 +70,19 @@ def test_of_many_rows_a_seeded_choice_is_searched_and_no_row_finds_itself(texts,
     assert (features[present == 1, 3] < 0.99).all()  # its own text would be at 1
 
 
-def test_few_texts_are_averaged_as_far_as_there_are_some_and_none_are_missing():
+def test_a_mean_of_nearly_all_other_labels_which_tells_the_own_one_is_missing(texts):
+    text, _, target = texts
+    for rows in (10, 11, 40, 41, 100, 101):
+        _, features = TextNeighbours.fit(text[:rows], np.ones(rows, np.float32), target[:rows], seed=1)
+        assert np.isfinite(features[:, :3]).all(axis=0).tolist() == [rows > 2 * count for count in (5, 20, 50)]
+        assert np.isnan(features[:, :3]).all(axis=0).tolist() == [rows <= 2 * count for count in (5, 20, 50)]
+
+
+def test_few_texts_have_a_similarity_and_none_are_missing():
     text, target = np.eye(3, dtype=np.float32), np.array([1, 2, 6], np.float32)
     index, features = TextNeighbours.fit(text, np.ones(3, np.float32), target, seed=1)
-    np.testing.assert_allclose(features, [[4, 4, 4, 0], [3.5, 3.5, 3.5, 0], [1.5, 1.5, 1.5, 0]])
-    np.testing.assert_allclose(index(text[:1], np.ones(1, np.float32)), [[3, 3, 3, 1 / 3]])
+    np.testing.assert_allclose(features, 3 * [[np.nan, np.nan, np.nan, 0]])
+    np.testing.assert_allclose(index(text[:1], np.ones(1, np.float32)), [[np.nan, np.nan, np.nan, 1 / 3]])
     _, features = TextNeighbours.fit(text[:1], np.ones(1, np.float32), target[:1], seed=1)
     assert np.isnan(features).all()
     nothing, _ = TextNeighbours.fit(text, np.zeros(3, np.float32), target, seed=1)

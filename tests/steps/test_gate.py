@@ -241,6 +241,11 @@ def test_a_run_of_an_earlier_release_has_no_probes(whole, store):
     whole.step("leaderboard")
     assert whole.json(f"{keys.comparison(whole.id)}metrics_comparison.json")["leakage"] == {}
     store.delete([key])
+    with pytest.raises(DataError, match="expected the leakage probes of baselines_7d, got none: clear it"):
+        whole.step("gate")
+    config = json.loads(store.get(keys.run_config(whole.id)))
+    del config["params"]["leakage_probes"]  # as an earlier release wrote it
+    store.put(keys.run_config(whole.id), json.dumps(config).encode())
     assert whole.step("gate").jobs == 3
 
 

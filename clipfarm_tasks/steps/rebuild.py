@@ -177,6 +177,8 @@ def _write(rows: TrainingRows, folder: Path) -> None:
         folder.mkdir()
         rows.data.rows.to_parquet(folder / "split.parquet", index=False)
         rows.inputs.metadata.to_parquet(folder / "metadata.parquet", index=False)
+        if rows.inputs.provenance is not None:
+            rows.inputs.provenance.to_parquet(folder / "provenance.parquet", index=False)
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     except OSError as error:

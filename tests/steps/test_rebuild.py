@@ -310,14 +310,17 @@ def test_written_matrices_are_what_the_jobs_were_given(upstream, run, monkeypatc
     run.step("train", *PAIR, Family.RIDGE)
     assert set(verdicts(run, output=tmp_path / "new" / "folder").values()) == {Verdict.EQUAL}
     folder = tmp_path / "new" / "folder" / "concat_7d"
-    names = {"split.parquet", "metadata.parquet", "text_present.npy", "target.npy", "fused.npy"}
+    frames, arrays = ("split", "metadata", "provenance"), ("text_present", "target", "fused", "text")
+    names = {*(f"{name}.parquet" for name in frames), *(f"{name}.npy" for name in arrays)}
     assert {path.name for path in folder.iterdir()} == names
-    split, metadata = (pd.read_parquet(folder / f"{name}.parquet") for name in ("split", "metadata"))
-    arrays = {name: np.load(folder / f"{name}.npy") for name in ("text_present", "target", "fused")}
+    split, metadata, provenance = (pd.read_parquet(folder / f"{name}.parquet") for name in frames)
+    arrays = {name: np.load(folder / f"{name}.npy") for name in arrays}
     for part, (inputs, target) in given.items():
         rows = (split["split"] == part).to_numpy()
         np.testing.assert_array_equal(arrays["target"][rows], target)
         np.testing.assert_array_equal(arrays["fused"][rows], inputs.fused)
+        np.testing.assert_array_equal(arrays["text"][rows], inputs.text)
+        pd.testing.assert_frame_equal(provenance[rows].reset_index(drop=True), inputs.provenance, check_dtype=False)
         np.testing.assert_array_equal(arrays["text_present"][rows], inputs.text_present)
         pd.testing.assert_frame_equal(metadata[rows].reset_index(drop=True), inputs.metadata.reset_index(drop=True))
 

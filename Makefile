@@ -42,7 +42,7 @@ up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
 
 # Two files at a time: much of the suite waits for servers. Each process starts an S3 server of its own.
 test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(STAMP) ## Measure the data path (minutes), print the table, write bench/results/<date>.json
 	@$(BIN)/python -m bench

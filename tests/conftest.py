@@ -33,6 +33,11 @@ def pytest_configure(config):
     }
 
 
+def pytest_collection_modifyitems(items):
+    """The files that take minutes come first: two processes share the files, and one would be alone with a last one."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """A `SeaweedServer` with bucket ``clipfarm-test``; buckets that were not created do not exist."""
@@ -54,15 +59,29 @@ def s3_session(s3_server):
     )
 
 
-@pytest.fixture
-def bucket(s3_server):
-    """Settings of a bucket of the test's own, empty, gone afterwards."""
+@pytest.fixture(scope="session")
+def s3_client(s3_server):
+    """A boto3 client of the server."""
+    return s3_server.client()
+
+
+@pytest.fixture(scope="session")
+def shared_bucket(s3_server, s3_client):
+    """The first write into a bucket allocates volumes, most of a second: tests share one, emptied in between."""
     from clipfarm_tasks.config import Settings
 
     name = f"test-{uuid.uuid4().hex[:16]}"
-    s3_server.client().create_bucket(Bucket=name)
-    yield Settings.from_environment(s3_server.environment() | {"CLIPFARM_BUCKET": name})
-    s3_server.client().delete_bucket(Bucket=name)
+    s3_client.create_bucket(Bucket=name)
+    return Settings.from_environment(s3_server.environment() | {"CLIPFARM_BUCKET": name})
+
+
+@pytest.fixture
+def bucket(shared_bucket, s3_client):
+    """Settings of an empty bucket."""
+    yield shared_bucket
+    for page in s3_client.get_paginator("list_objects_v2").paginate(Bucket=shared_bucket.bucket):
+        if left := [{"Key": item["Key"]} for item in page.get("Contents", [])]:
+            s3_client.delete_objects(Bucket=shared_bucket.bucket, Delete={"Objects": left, "Quiet": True})
 
 
 @pytest.fixture

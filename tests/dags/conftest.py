@@ -43,12 +43,12 @@ def dags(bag):
     return dict(sorted(bag.dags.items()))
 
 
-@pytest.fixture
-def airflow_environment(root, tmp_path):
-    """Environment of a process with an Airflow of its own."""
+@pytest.fixture(scope="module")
+def airflow_environment(root, tmp_path_factory):
+    """Environment of processes with an Airflow of the module's own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHONHASHSEED"))}
     return kept | {
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

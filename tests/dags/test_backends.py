@@ -51,12 +51,12 @@ AUTO = PODS | {"CLIPFARM_TRAIN_BACKEND": "auto", "AIRFLOW_CONN_KUBERNETES_DEFAUL
 BACKENDS = {"local": {}, "kubernetes": PODS, "auto": AUTO, "kubernetes without GPU": PODS | {"CLIPFARM_POD_GPUS": "0"}}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def described(root, airflow_environment):
     return lambda variables: answer_of(airflow_environment | variables, "-c", DESCRIBE, root / "dags")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def by_backend(described):
     found = {}
     for name, variables in BACKENDS.items():

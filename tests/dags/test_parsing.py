@@ -24,7 +24,7 @@ sys.stdout.write("\\n===\\n" + json.dumps(dags))
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def parsed(root, airflow_environment):
     ours = [root / "dags", root / "plugins", root / "clipfarm_tasks"]
     return answer_of(airflow_environment, HERE / "guard.py", root / "dags", *ours)

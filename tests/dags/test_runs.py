@@ -1,7 +1,6 @@
 """What becomes of every task, by Airflow's own rules, when steps fail or are not asked for."""
 
 import json
-import os
 import pathlib
 
 import pytest
@@ -32,17 +31,8 @@ SCENARIOS = {
 
 
 @pytest.fixture(scope="module")
-def outcomes(root, tmp_path_factory):
-    home = tmp_path_factory.mktemp("airflow")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    environment = kept | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "PYTHONPATH": str(root),
-    }
-    return answer_of(environment, SCENARIO, json.dumps(SCENARIOS))
+def outcomes(airflow_environment):
+    return answer_of(airflow_environment, SCENARIO, json.dumps(SCENARIOS))
 
 
 def states(outcome, prefix):

@@ -212,24 +212,6 @@ class Bomb:
         return (open, (str(self.path), "w"))
 
 
-@pytest.fixture(scope="session")
-def shared_bucket(s3_server):
-    """The first write into a bucket allocates volumes, most of a second: these tests share one, emptied in between."""
-    name = f"steps-{uuid.uuid4().hex[:12]}"
-    s3_server.client().create_bucket(Bucket=name)
-    return Settings.from_environment(s3_server.environment() | {"CLIPFARM_BUCKET": name})
-
-
-@pytest.fixture
-def bucket(shared_bucket, s3_server, s3_session):
-    """Settings of an empty bucket."""
-    yield shared_bucket
-    client, left = s3_server.client(), open_store(shared_bucket, s3_session).list("")
-    for start in range(0, len(left), 1000):
-        objects = [{"Key": info.key} for info in left[start : start + 1000]]
-        client.delete_objects(Bucket=shared_bucket.bucket, Delete={"Objects": objects, "Quiet": True})
-
-
 @pytest.fixture
 def upstream(store):
     return Upstream(store)

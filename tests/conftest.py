@@ -33,6 +33,11 @@ def pytest_configure(config):
     }
 
 
+def pytest_collection_modifyitems(items):
+    """The files that take minutes come first: two processes share the files, and one would be alone with a last one."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """A `SeaweedServer` with bucket ``clipfarm-test``; buckets that were not created do not exist."""

@@ -8,11 +8,9 @@ from datetime import timedelta
 import pyarrow as pa
 
 from clipfarm_tasks import keys
-from clipfarm_tasks.families import Strategy
 from clipfarm_tasks.vectors.table import KEY, VectorTable
 
 VECTORS = "clipfarm/vectors/"
-TABLES = (keys.modalities_table(), *map(keys.fused_table, Strategy))
 AGE = timedelta(days=2)
 SPLIT = re.compile(r"clipfarm/runs/run_id=([^/]+)/records/[a-z_]+_\d+d\.build_split\.json")
 
@@ -29,10 +27,11 @@ def pinned_by_splits(store):
 
 
 class AgedTables:
-    """All tables of a bucket, each with two further versions; what every version held, by table."""
+    """The tables of the strategies, each with two further versions; what every version held, by table."""
 
-    def __init__(self, store):
-        self.tables = {keys.table_name(key): VectorTable(store, key) for key in TABLES}
+    def __init__(self, store, strategies):
+        tables = (keys.modalities_table(), *map(keys.fused_table, strategies))
+        self.tables = {keys.table_name(key): VectorTable(store, key) for key in tables}
         for table in self.tables.values():
             row = table.open(None).to_table().slice(0, 1)
             for added in ("superseded", "newest"):

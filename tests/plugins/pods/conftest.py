@@ -7,7 +7,10 @@ import clipfarm_pod_lifecycle
 import pytest
 import yaml
 
+from clipfarm_tasks.storage import open_store
+from tests.kubernetes import pod_worker
 from tests.kubernetes.api_server import KubernetesApi
+from tests.kubernetes.warm_container import WarmContainer
 from tests.plugins.pods.training_task import CONNECTION, IMAGE
 from tests.steps.conftest import Run, Upstream
 
@@ -28,18 +31,35 @@ def api(granted):
         assert {request.verb for request in server.requests} <= granted
 
 
-@pytest.fixture
-def run(store, bucket):
-    """A run that is ready to train, over a bucket of its own."""
+@pytest.fixture(scope="session")
+def ready(shared_bucket, s3_session):
+    """(record of a run that is ready to train, every object of its bucket)."""
+    store = open_store(shared_bucket, s3_session)
     Upstream(store).upload()
-    run = Run(store, bucket)
+    run = Run(store, shared_bucket)
     run.resolve(models=["ridge", "concat_mlp"])
     run.splits()
+    return run.record, {info.key: store.get(info.key) for info in store.list("")}
+
+
+@pytest.fixture
+def run(store, bucket, ready):
+    """A run that is ready to train; nobody else's bucket."""
+    record, objects = ready
+    store.put_many(objects.items())
+    run = Run(store, bucket)
+    run.record = record
     return run
 
 
 @pytest.fixture
-def deployment(monkeypatch, api, run, s3_server):
+def warm_pods(monkeypatch):
+    """Pods of the cluster start warm: these tests are about what becomes of a pod, not about how its program starts."""
+    monkeypatch.setattr(pod_worker, "Container", WarmContainer)
+
+
+@pytest.fixture
+def deployment(monkeypatch, warm_pods, api, run, s3_server):
     """What a deployment sets: both connections, the image, and the pods' secret in the cluster."""
     s3 = s3_server.environment()
     credentials = {name: s3[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}

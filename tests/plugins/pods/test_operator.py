@@ -14,6 +14,11 @@ from tests.plugins.pods.training_task import JOB, Try, assert_succeeded
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("deployment")]
 
 
+@pytest.fixture
+def warm_pods():
+    """Here a pod's program starts as in production."""
+
+
 def without_empty(document):
     """Fields that hold something; the provider writes some that do not."""
     return {name: value for name, value in document.items() if value not in ({}, [], None)}

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from clipfarm_tasks import keys
+from clipfarm_tasks.evaluation.cost import FIELDS
 from clipfarm_tasks.stack.airflow_client import FINISHED_RUN
 from clipfarm_tasks.stack.patience import Patience
 from clipfarm_tasks.stack.task_failure import explain
@@ -93,6 +94,12 @@ class Scheduled:
 
     def comparison(self, pipeline_run):
         return self.read_json(f"{keys.comparison(pipeline_run)}metrics_comparison.json")
+
+    def compared(self, pipeline_run):
+        """The rows of the comparison without what was measured, which no two runs have in common."""
+        measured = {*FIELDS, "pareto"}
+        rows = self.comparison(pipeline_run)["rows"]
+        return [{name: value for name, value in row.items() if name not in measured} for row in rows]
 
     def predictions(self, pipeline_run, strategy, horizon, family, part):
         folder = keys.job_snapshot(pipeline_run, family, strategy, horizon)

@@ -128,7 +128,7 @@ def test_the_numbers_are_those_of_the_local_backend(scheduled, night, repository
         command, cwd=repository, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    in_pods, local = (scheduled.comparison(run_id)["rows"] for run_id in (scheduled.pipeline_run(run), "by-hand"))
+    in_pods, local = (scheduled.compared(run_id) for run_id in (scheduled.pipeline_run(run), "by-hand"))
     assert len(in_pods) == len(model_names(tuple(Family)))
     own = {"metrics_key", "run_id"}
     assert [{k: v for k, v in row.items() if k not in own} for row in in_pods] == [

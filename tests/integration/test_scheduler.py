@@ -229,7 +229,7 @@ def test_the_command_line_reaches_the_same_numbers(scheduled, full, by_hand):
     run_id = scheduled.pipeline_run(full)
     assert scheduled.read_json(keys.run_config(by_hand))["digest"] == scheduled.returned(full, "resolve_run")["digest"]
     airflow, hand = (
-        {(row.pop("metrics_key").replace(name, "RUN")): row for row in scheduled.comparison(name)["rows"]}
+        {(row.pop("metrics_key").replace(name, "RUN")): row for row in scheduled.compared(name)}
         for name in (run_id, by_hand)
     )
     assert len(airflow) == len(FULL_JOBS)

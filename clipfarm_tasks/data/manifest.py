@@ -115,7 +115,7 @@ class ManifestFile:
             raise DataError(f"expected a Parquet file, got {self._bytes} bytes: {problem}, in {self.where}") from error
 
 
-def usable_rows(file: ManifestFile, strategy: Strategy) -> ResolvedManifest:
+def resolve_manifest(file: ManifestFile, strategy: Strategy) -> ResolvedManifest:
     """Keep the latest row of each video; among equal or unreadable capture times the last in file order.
 
     The latest row decides: if it has no fused_key, or no usable shard_idx or fused_dim, the video is dropped. A row

@@ -23,7 +23,7 @@ def resolve_manifest(context: StepContext, strategy: Strategy) -> ManifestRecord
             f"expected the fused manifest of strategy {strategy} at {where}, got no object when the run was resolved: "
             "once upstream has written it, start a new run or clear this one from resolve_run"
         )
-    resolved = manifest.usable_rows(manifest.ManifestFile(context.input_bytes(pinned), where), strategy)
+    resolved = manifest.resolve_manifest(manifest.ManifestFile(context.input_bytes(pinned), where), strategy)
     key = keys.resolved_manifest(context.run_id, strategy)
     return ManifestRecord(
         strategy=strategy,

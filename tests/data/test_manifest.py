@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipfarm_tasks.data.manifest import COLUMNS, OPTIONAL, RESOLVED, ManifestFile, usable_rows
+from clipfarm_tasks.data.manifest import COLUMNS, OPTIONAL, RESOLVED, ManifestFile, resolve_manifest
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Strategy
 
@@ -42,7 +42,7 @@ def parquet(rows, **options):
 
 
 def resolve(rows, strategy=Strategy.CONCAT, **options):
-    return usable_rows(ManifestFile(parquet(rows, **options), WHERE), strategy)
+    return resolve_manifest(ManifestFile(parquet(rows, **options), WHERE), strategy)
 
 
 def cells(found, name):
@@ -257,7 +257,7 @@ def test_a_column_that_is_damaged_is_refused():
     file = ManifestFile(bytes(body), WHERE)
     assert file.column("video_id").to_pylist() == [b"a"]
     with pytest.raises(DataError, match=rf"expected a Parquet file, got {len(body)} bytes.*, in s3://bucket"):
-        usable_rows(file, Strategy.CONCAT)
+        resolve_manifest(file, Strategy.CONCAT)
 
 
 # What a cell holds, and what it means. Text is UTF-8 without the blanks around it; nothing and other bytes are absent.

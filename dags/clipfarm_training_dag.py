@@ -26,7 +26,7 @@ the nights wait behind it, until its time limit of 20 h.
 | `scan_metadata` failed | the CSV breaks the rule it names | when mended, start a new run |
 | `reconstruct_*` failed: quarantined | too many unusable vectors | read the quarantine list it names; tell upstream |
 | `build_split` failed: lost | too many labelled videos have no vectors | the message counts them by reason |
-| `baselines_*` failed | the leaderboard has no naive guesses to compare with | clear it with downstream |
+| `baselines_*` failed | no naive guesses, and no leakage probes: the gate stays shut | clear it with downstream |
 | only `gate` failed: leak | a probe found features or videos that give labels away | new run: the message says how |
 | only `gate` failed: missing | some jobs have no snapshot; the others are kept | clear these, with downstream |
 | only `gate` failed: slice_limits | the best model is too weak on a slice | new run, with the limit you mean |

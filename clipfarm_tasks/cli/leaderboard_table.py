@@ -37,7 +37,7 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
     The numbers are those on the videos that all jobs of a horizon were judged on; the caption counts them. Beside the
     test RMSE stands its 95 % interval; a job that cannot be told from the best of its horizon, or is surely better on
     the test part, is marked; skill is what a model saves of the error of the best naive guess. The baselines end each
-    horizon. Below stand the temporal checks, where the run has any.
+    horizon.
 
     Args:
         comparison: content of ``metrics_comparison.json``.
@@ -49,11 +49,14 @@ def leaderboard_table(comparison: Mapping[str, Any]) -> Table:
         title=f"Run {comparison['run_id']}\n{comparison['rows_count'] - missing} jobs finished, {missing} missing",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption=f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
-        "= cannot be told from the first, + is surely better on the test part, no mark: surely worse, or nobody knows\n"
-        "95 %: of test rmse_log; skill: error saved against the best naive guess"
-        + _leads(comparison)
-        + "".join(f"\n{line}" for line in _leakage(comparison)),
+        # Text, because names of videos and features may look like markup.
+        caption=Text(
+            f"Judged on the videos that all jobs of a horizon have: {_counts(comparison)}\n"
+            "= cannot be told from the first, + is surely better on the test part, no mark: surely worse, or nobody "
+            "knows\n95 %: of test rmse_log; skill: error saved against the best naive guess"
+            + _leads(comparison)
+            + "".join(f"\n{line}" for line in _leakage(comparison))
+        ),
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 
 def temporal_table(checks: Sequence[Mapping[str, Any]]) -> Table:
@@ -17,7 +18,7 @@ def temporal_table(checks: Sequence[Mapping[str, Any]]) -> Table:
         title="Best family of each pair, trained on the past and tested on the future",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption="\n".join(_skipped(checks)) or None,
+        caption=Text("\n".join(_skipped(checks))),  # Text, because a reason may quote what looks like markup
         caption_justify="left",
         pad_edge=False,
         collapse_padding=True,

@@ -124,4 +124,7 @@ def test_findings_of_the_probes_are_told_unless_they_are_clean():
     assert "Leakage probes 7d: 1 of 2 clean" in output.getvalue()
     assert "leak, single_feature: expected no feature, got likes" in " ".join(output.getvalue().split())
     assert "few twins" not in output.getvalue()
+    findings[1]["says"] = "got 1 in 1 (video [/bold])"
+    Console(file=output, width=80).print(leaderboard_table(document))
+    assert "(video [/bold])" in output.getvalue()
     assert "Leakage" not in rendered()

@@ -36,9 +36,7 @@ class BaselineRows:
     Attributes:
         split: (N,) object: train, val or test.
         target: (N,) float64 target_log.
-        creator: (N,) object text.
-        published_at: (N,) datetime64[us], NaT where unknown.
-        captured_at: (N,) datetime64[us], NaT where unknown: when the label became known.
+        provenance: N rows as `ModelInputs.provenance`.
         metadata: N rows of the feature columns.
         vectors: (N, D) float32 of each modality; they are read in blocks of rows.
         learnable: (N,) whether naive guesses of the test part may learn a label: what refitted models learn from.
@@ -46,9 +44,7 @@ class BaselineRows:
 
     split: NDArray[np.object_]
     target: F64
-    creator: NDArray[np.object_]
-    published_at: NDArray[np.datetime64]
-    captured_at: NDArray[np.datetime64]
+    provenance: pd.DataFrame
     metadata: pd.DataFrame
     vectors: tuple[F32, ...]
     learnable: NDArray[np.bool_]
@@ -92,9 +88,7 @@ def _naive(rows: BaselineRows, guess: Callable[[NDArray[np.bool_]], F64]) -> F64
 
 def creator_means(rows: BaselineRows, learnt: NDArray[np.bool_]) -> F64:
     """(N,) smoothed mean of the creator's labels, among those learnt from, that were known; see `CreatorHistory`."""
-    times = {"published_at": rows.published_at, "captured_at": rows.captured_at}
-    provenance = pd.DataFrame({"creator": pd.Series(rows.creator, dtype="str"), **times})
-    means: F64 = CreatorHistory.fit(provenance[learnt], rows.target[learnt])(provenance)[:, 1]
+    means: F64 = CreatorHistory.fit(rows.provenance[learnt], rows.target[learnt])(rows.provenance)[:, 1]
     return means
 
 

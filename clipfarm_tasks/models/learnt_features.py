@@ -44,12 +44,11 @@ class LearntFeatures:
         if {*columns} & {*text_neighbours.COLUMNS}:
             text = _required(rows.text, "text", family)
             neighbours, values = TextNeighbours.fit(text, rows.text_present, target, seed)
-            found |= dict(zip(text_neighbours.COLUMNS, values.T, strict=True))
+            found = dict(zip(text_neighbours.COLUMNS, values.T, strict=True))
         if {*columns} & {*creator_history.COLUMNS}:
             provenance = _required(rows.provenance, "provenance", family)
             history = CreatorHistory.fit(provenance, target.astype(np.float64))
-            found |= dict(zip(creator_history.COLUMNS, history(provenance).T, strict=True))
-        return cls(neighbours, history), _with(rows, found)
+        return cls(neighbours, history), cls(None, history).added_to(_with(rows, found), family)
 
     def added_to(self, rows: ModelInputs, family: Family) -> ModelInputs:
         """Rows that were not learnt from, with the columns.

@@ -9,14 +9,12 @@ import time
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import SplitStrategy
 from clipfarm_tasks.contracts import BaselinesRecord, MetadataRecord, VectorsRecord, VideoSplitRecord
-from clipfarm_tasks.data.captures import parse_times
 from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.metadata_report import MetadataReport
 from clipfarm_tasks.data.split import MIN_ROWS, Part
@@ -31,12 +29,11 @@ from clipfarm_tasks.families import Horizon, Modality
 from clipfarm_tasks.models.baselines import BaselineRows, baseline_predictions, cheap_predictions
 from clipfarm_tasks.models.inputs import F32
 from clipfarm_tasks.steps.context import StepContext, json_bytes, parquet_bytes
-from clipfarm_tasks.steps.training_rows import may_be_learnt, metadata_cells, metadata_report
+from clipfarm_tasks.steps.training_rows import TIMES, may_be_learnt, metadata_cells, metadata_report, provenance_of
 from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 from clipfarm_tasks.vectors.table import VectorTable
 
 log = logging.getLogger(__name__)
-_TIMES = ("published_at", "captured_at")
 
 
 def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
@@ -61,16 +58,11 @@ def baselines(context: StepContext, horizon: Horizon) -> BaselinesRecord:
     spec = report.features
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     ids = rows["video_id"].to_numpy(dtype=object)
-    metadata = metadata_cells(context, labels, ids, [*_TIMES, *columns])
-    published_at, captured_at = (
-        parse_times(pa.array(metadata[name], pa.string(), from_pandas=True)) for name in _TIMES
-    )
+    metadata = metadata_cells(context, labels, ids, [*TIMES, *columns])
     known = BaselineRows(
         split=rows["split"].to_numpy(dtype=object),
         target=rows["target_log"].to_numpy(dtype=np.float64),
-        creator=rows["creator"].to_numpy(dtype=object),
-        published_at=published_at,
-        captured_at=captured_at,
+        provenance=provenance_of(rows["creator"], metadata),
         metadata=metadata[columns],
         vectors=_vectors(context, modalities, ids),
         learnable=_learnable(context, horizon, rows),

@@ -30,7 +30,7 @@ from clipfarm_tasks.vectors.table import VectorTable
 
 _FUSED = "fused"
 _MODALITIES = tuple(map(str, Modality))
-_TIMES = ("published_at", "captured_at")
+TIMES = ("published_at", "captured_at")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TrainingRows:
         """Digests of everything a fit sees; reads every array once."""
         metadata = self.inputs.metadata
         if self.inputs.provenance is not None:
-            provenance = self.inputs.provenance.astype(dict.fromkeys(_TIMES, "int64")).add_prefix("provenance of ")
+            provenance = self.inputs.provenance.astype(dict.fromkeys(TIMES, "int64")).add_prefix("provenance of ")
             metadata = pd.concat([metadata, provenance], axis=1)
         return data_digests(self.data.rows, metadata, self.inputs.text_present, self.vectors(), self.target)
 
@@ -118,11 +118,11 @@ def training_rows(
     columns = [*spec.numeric_cols, *spec.categorical_cols]
     ids = rows["video_id"].to_numpy(dtype=object)
     learnt_cols = spec.learnt_cols
-    cells = metadata_cells(context, labels, ids, [*columns, *(_TIMES if learnt_cols else ())])
+    cells = metadata_cells(context, labels, ids, [*columns, *(TIMES if learnt_cols else ())])
     inputs = ModelInputs(
         metadata=cells[columns],
         text_present=rows["text_present"].to_numpy(dtype=np.float32),
-        provenance=_provenance(rows["creator"], cells) if learnt_cols else None,
+        provenance=provenance_of(rows["creator"], cells) if learnt_cols else None,
         **_vectors(context, strategy, families, ids, split, is_text_needed=_needs_text(learnt_cols)),
     )
     data = TrainingData(
@@ -137,10 +137,10 @@ def training_rows(
     return TrainingRows(inputs, rows["target_log"].to_numpy(dtype=np.float32), data, learnt_cols)
 
 
-def _provenance(creators: "pd.Series[str]", cells: pd.DataFrame) -> pd.DataFrame:
-    """See `ModelInputs.provenance`."""
-    times = {name: parse_times(pa.array(cells[name], pa.string(), from_pandas=True)) for name in _TIMES}
-    return pd.DataFrame({"creator": creators.to_numpy(object), **times}).astype(dict.fromkeys(_TIMES, "datetime64[us]"))
+def provenance_of(creators: "pd.Series[str]", cells: pd.DataFrame) -> pd.DataFrame:
+    """The provenance of N videos (see `ModelInputs.provenance`), from their creators and the cells of `TIMES`."""
+    times = {name: parse_times(pa.array(cells[name], pa.string(), from_pandas=True)) for name in TIMES}
+    return pd.DataFrame({"creator": creators.to_numpy(object), **times}).astype(dict.fromkeys(TIMES, "datetime64[us]"))
 
 
 def metadata_report(context: StepContext, labels: MetadataRecord) -> MetadataReport:

@@ -27,9 +27,13 @@ def make(**changes):
     fields = {
         "split": RNG.permutation(np.repeat(np.array(["train", "val", "test"], dtype=object), [400, 100, 100])),
         "target": target,
-        "creator": np.array([f"c{number}" for number in RNG.integers(0, 150, N)], dtype=object),
-        "published_at": published,
-        "captured_at": published + np.timedelta64(7, "D"),
+        "provenance": pd.DataFrame(
+            {
+                "creator": [f"c{number}" for number in RNG.integers(0, 150, N)],
+                "published_at": published,
+                "captured_at": published + np.timedelta64(7, "D"),
+            }
+        ),
         "metadata": pd.DataFrame({"followers": followers, "empty": np.nan, "country": country}),
         "vectors": (vectors[:, :2], vectors[:, 2:]),
     }
@@ -90,9 +94,7 @@ def history(published, captured, creators, labels, split=None):
     return BaselineRows(
         split=np.array(split or n * ["train"], dtype=object),
         target=np.array(labels, dtype=np.float64),
-        creator=np.array(creators, dtype=object),
-        published_at=published,
-        captured_at=captured,
+        provenance=pd.DataFrame({"creator": creators, "published_at": published, "captured_at": captured}),
         metadata=pd.DataFrame(index=range(n)),
         vectors=(np.zeros((n, 1), np.float32),),
         learnable=np.array(split or n * ["train"], dtype=object) == "train",

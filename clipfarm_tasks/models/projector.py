@@ -127,7 +127,9 @@ class Projector:
         for number in range(folds):
             others = np.flatnonzero(fold != number) if folds > 1 else np.arange(len(fold))
             part = replace(train_rows, chosen=others)
-            fitted.append(cls.fit(part, val_rows, options, chosen[number % len(chosen)] if chosen else None))
+            # Where the device had no room for a batch of the first fold, all folds take as many rows per step as it.
+            taken_over = chosen[number % len(chosen)] if chosen else fitted[0][1] if fitted else None
+            fitted.append(cls.fit(part, val_rows, options, taken_over))
             own = np.flatnonzero(fold == number)
             for start in range(0, len(own), BLOCK_ROWS):
                 block = own[start : start + BLOCK_ROWS]

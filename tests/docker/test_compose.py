@@ -393,7 +393,7 @@ def test_keys_of_the_s3_server_are_drawn_once_and_for_the_group_that_it_has(star
 def test_the_s3_server_is_as_closed_as_the_one_whose_ports_are_tried(services):
     """tests/stack/test_open_doors.py tries every port of a server with these flags and such keys."""
     s3 = services["s3"]
-    own = ("-ip=", "-ip.bind=", "-volume.preStopSeconds=")
+    own = ("-ip=", "-ip.bind=", "-volume.preStopSeconds=", "-idleTimeout=")
     assert {flag for flag in _FIXED_FLAGS if not flag.startswith(own)} <= set(s3["command"])
     assert "-config_dir=/opt/airflow/s3-keys" in s3["command"]
     assert "s3-keys:/opt/airflow/s3-keys:ro" in s3["volumes"]

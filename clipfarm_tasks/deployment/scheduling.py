@@ -11,7 +11,7 @@ from typing import TypedDict
 from clipfarm_tasks.deployment.backend import trains_in_pod
 from clipfarm_tasks.deployment.pods import PodSettings
 from clipfarm_tasks.errors import ConfigError
-from clipfarm_tasks.families import Family, Strategy
+from clipfarm_tasks.families import PRESETS, Family, Strategy
 
 CPU_POOL = "clipfarm_cpu"
 GPU_POOL = "clipfarm_gpu"
@@ -39,13 +39,12 @@ _HOURS = {
 }
 
 # Higher starts first. What feeds the jobs goes before them; among the jobs the slowest family goes first, so that none
-# of them is left over at the end. The gated family sees the same rows and inputs under every strategy: it is trained
-# for the first strategy before all other jobs, and for the others last, when its result is there to be shared.
+# of them is left over at the end. A family that does not see the fused vector is trained for the first strategy before
+# all other jobs, and for the others last, when its result is there to be shared.
 _FEEDING = 10
 # The leaderboard alone waits for baselines; upkeep stands behind every task of a training run in the same pool.
 _BESIDE = {"baselines": 2, "maintain": 0}
-_FIRST_GATED = 5
-_WEIGHTS = {Family.CONCAT_MLP: 4, Family.GBDT: 3, Family.RIDGE: 2, Family.GATED_FUSION_MLP: 1}
+_TO_BE_SHARED = 5
 
 
 class Slot(TypedDict):
@@ -67,9 +66,10 @@ def slot_of(step: str, strategy: Strategy | None = None, family: Family | None =
         weight = _BESIDE.get(step, _FEEDING)
         pool = DEFAULT_POOL if step in _LIGHT else CPU_POOL
         return Slot(pool=pool, priority_weight=weight, execution_timeout=limit)
-    first_gated = family is Family.GATED_FUSION_MLP and strategy is next(iter(Strategy))
+    preset = PRESETS[family]
+    is_to_be_shared = not preset.sees_fused and strategy is next(iter(Strategy))
     on_gpu = trains_in_pod(family) and PodSettings.from_environment(family).gpus > 0
-    weight = _FIRST_GATED if first_gated else _WEIGHTS[family]
+    weight = _TO_BE_SHARED if is_to_be_shared else preset.start_order
     return Slot(pool=GPU_POOL if on_gpu else CPU_POOL, priority_weight=weight, execution_timeout=limit)
 
 

@@ -25,17 +25,20 @@ class ConcatMlp(nn.Module):
         fused_dim: D.
         numeric_dim: F.
         cat_cardinalities: rows of each of the C embedding tables.
+        recipe: hidden widths and dropout.
 
     Shape:
         fused (B, D), numerics (B, F), categories (B, C) int64 to (B,) log-space predictions.
     """
 
-    def __init__(self, fused_dim: int, numeric_dim: int, cat_cardinalities: Sequence[int]) -> None:
-        """Build with the preset's sizes and torch's default initialisation."""
+    def __init__(
+        self, fused_dim: int, numeric_dim: int, cat_cardinalities: Sequence[int], recipe: NeuralPreset = RECIPE
+    ) -> None:
+        """Build with the recipe's sizes and torch's default initialisation."""
         super().__init__()
         self.cat_embeddings = category_embeddings(cat_cardinalities)
         width = fused_dim + numeric_dim + sum(embedding_width(cardinality) for cardinality in cat_cardinalities)
-        self.net = mlp((width, *RECIPE.hidden, 1), RECIPE.dropout)
+        self.net = mlp((width, *recipe.hidden, 1), recipe.dropout)
 
     def forward(self, fused: Tensor, numerics: Tensor, categories: Tensor) -> Tensor:
         """Predict ``target_log``: (B,)."""
@@ -45,9 +48,6 @@ class ConcatMlp(nn.Module):
         return prediction
 
 
-DESIGN = Design(NAME, RECIPE, ConcatMlp, ("fused",), sees_text_present=False, output=attrgetter("net"))
-
-
-def concat_mlp() -> NeuralFamily:
+def create(recipe: NeuralPreset = RECIPE) -> NeuralFamily:
     """An unfitted model of the family."""
-    return NeuralFamily(DESIGN)
+    return NeuralFamily(Design(NAME, recipe, ConcatMlp, ("fused",), sees_text_present=False, output=attrgetter("net")))

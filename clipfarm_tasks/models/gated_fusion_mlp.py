@@ -30,6 +30,7 @@ class GatedFusionMlp(nn.Module):
         text_dim: T.
         numeric_dim: F.
         cat_cardinalities: rows of each of the C embedding tables.
+        recipe: widths and dropout.
 
     Shape:
         video (B, V), audio (B, A), text (B, T), text_present (B,), numerics (B, F), categories (B, C) int64
@@ -37,17 +38,23 @@ class GatedFusionMlp(nn.Module):
     """
 
     def __init__(
-        self, video_dim: int, audio_dim: int, text_dim: int, numeric_dim: int, cat_cardinalities: Sequence[int]
+        self,
+        video_dim: int,
+        audio_dim: int,
+        text_dim: int,
+        numeric_dim: int,
+        cat_cardinalities: Sequence[int],
+        recipe: GatedPreset = RECIPE,
     ) -> None:
-        """Build with the preset's sizes and torch's default initialisation."""
+        """Build with the recipe's sizes and torch's default initialisation."""
         super().__init__()
-        self.video_tower = tower(video_dim, RECIPE.tower_dim)
-        self.audio_tower = tower(audio_dim, RECIPE.tower_dim)
-        self.text_tower = tower(text_dim, RECIPE.tower_dim)
+        self.video_tower = tower(video_dim, recipe.tower_dim)
+        self.audio_tower = tower(audio_dim, recipe.tower_dim)
+        self.text_tower = tower(text_dim, recipe.tower_dim)
         self.cat_embeddings = category_embeddings(cat_cardinalities)
         context = numeric_dim + 1 + sum(embedding_width(cardinality) for cardinality in cat_cardinalities)
-        self.gate_net = mlp((context, RECIPE.gate_hidden, len(MODALITIES)), RECIPE.dropout)
-        self.head = mlp((RECIPE.tower_dim + context, *RECIPE.hidden, 1), RECIPE.dropout)
+        self.gate_net = mlp((context, recipe.gate_hidden, len(MODALITIES)), recipe.dropout)
+        self.head = mlp((recipe.tower_dim + context, *recipe.hidden, 1), recipe.dropout)
 
     def forward(
         self, video: Tensor, audio: Tensor, text: Tensor, text_present: Tensor, numerics: Tensor, categories: Tensor
@@ -61,9 +68,8 @@ class GatedFusionMlp(nn.Module):
         return prediction
 
 
-DESIGN = Design(NAME, RECIPE, GatedFusionMlp, MODALITIES, sees_text_present=True, output=attrgetter("head"))
-
-
-def gated_fusion_mlp() -> NeuralFamily:
+def create(recipe: GatedPreset = RECIPE) -> NeuralFamily:
     """An unfitted model of the family."""
-    return NeuralFamily(DESIGN)
+    return NeuralFamily(
+        Design(NAME, recipe, GatedFusionMlp, MODALITIES, sees_text_present=True, output=attrgetter("head"))
+    )

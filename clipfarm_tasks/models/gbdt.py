@@ -1,7 +1,7 @@
 """gbdt: histogram gradient boosting over (numerics, one-hot categories, projection of the fused vector)."""
 
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -27,6 +27,9 @@ NAME = Family.GBDT
 RECIPE = cast("GbdtPreset", PRESETS[NAME].hyperparams)
 
 
+_Part = tuple[ModelInputs, F32, F32]
+
+
 class _Chosen(NamedTuple):
     """What validation decided: the training of the projector of each fold, and the number of trees."""
 
@@ -37,8 +40,9 @@ class _Chosen(NamedTuple):
 class GbdtFamily:
     """The family; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: GbdtPreset = RECIPE) -> None:
         """Unfitted."""
+        self._recipe = recipe
         self._projector: Projector | None = None
         self._pipeline: FittedPipeline | None = None
         self._chosen: _Chosen | None = None
@@ -66,10 +70,10 @@ class GbdtFamily:
         train_fused = required_vectors(train, "fused", NAME)
         val_fused = required_vectors(val, "fused", NAME, train_fused.shape[1])
         parts = Labelled((train_fused,), train_target), Labelled((val_fused,), val_target)
-        cross_fitted = Projector.cross_fit(*parts, options)
+        cross_fitted = Projector.cross_fit(*parts, options, recipe=self._recipe)
         self._projector = cross_fitted.projector
         held_out = (val, self._projector(val_fused), val_target)
-        self._pipeline = _fit_trees((train, cross_fitted.projected, train_target), held_out, RECIPE.max_iter, options)
+        self._pipeline = _fit_trees((train, cross_fitted.projected, train_target), held_out, self._recipe, options)
         self._chosen = _Chosen(cross_fitted.trained, int(self._pipeline.pipeline.named_steps["model"].n_iter_))
         held = projector_options(options)
         best_epochs = [one.best_epoch for one in cross_fitted.trained]
@@ -82,9 +86,9 @@ class GbdtFamily:
             "trees": self._chosen.trees,
             "log_cols": list(logged_columns(train.metadata, options.numeric_cols, options.feature_set)),
         }
-        recipe = asdict(RECIPE)
+        recipe = asdict(self._recipe)
         recipe["projector"] |= {
-            "hidden": list(RECIPE.projector.hidden),
+            "hidden": list(self._recipe.projector.hidden),
             "batch_size": cross_fitted.trained[0].batch_size,
         }
         return FitReport({CURVE: cross_fitted.curve}, {**recipe, **found}, resolve_device(options.device).type)
@@ -97,10 +101,11 @@ class GbdtFamily:
             TransientError: the device is out of memory.
         """
         chosen = fitted(self._chosen, NAME)
+        recipe = replace(self._recipe, max_iter=chosen.trees)
         part = Labelled((required_vectors(rows, "fused", NAME),), target)
-        cross_fitted = Projector.cross_fit(part, None, options, chosen.projector)
+        cross_fitted = Projector.cross_fit(part, None, options, chosen.projector, self._recipe)
         self._projector = cross_fitted.projector
-        self._pipeline = _fit_trees((rows, cross_fitted.projected, target), None, chosen.trees, options)
+        self._pipeline = _fit_trees((rows, cross_fitted.projected, target), None, recipe, options)
         return {"log_cols": list(logged_columns(rows.metadata, options.numeric_cols, options.feature_set))}
 
     def predict(self, rows: ModelInputs) -> F32:
@@ -123,10 +128,12 @@ class GbdtFamily:
         self._pipeline = FittedPipeline.load(folder, NAME)
 
 
-_Part = tuple[ModelInputs, F32, F32]
+def create(recipe: GbdtPreset = RECIPE) -> GbdtFamily:
+    """An unfitted model of the family."""
+    return GbdtFamily(recipe)
 
 
-def _fit_trees(train: _Part, val: _Part | None, most_trees: int, options: FitOptions) -> FittedPipeline:
+def _fit_trees(train: _Part, val: _Part | None, recipe: GbdtPreset, options: FitOptions) -> FittedPipeline:
     """``pre`` and the trees, from rows with their projections and targets; ``val``, if any, stops them early."""
     columns = (options.numeric_cols, options.categorical_cols)
     vectors = vector_columns("proj", options.projector_dim)
@@ -141,15 +148,15 @@ def _fit_trees(train: _Part, val: _Part | None, most_trees: int, options: FitOpt
         [name for name in options.numeric_cols if frame[name].isna().all()],
         options.categorical_cols,
         vectors,
-        RECIPE.categories,
+        recipe.categories,
     )
     model = HistGradientBoostingRegressor(
-        learning_rate=RECIPE.learning_rate,
-        max_depth=RECIPE.max_depth,
-        max_iter=most_trees,
-        min_samples_leaf=RECIPE.min_samples_leaf,
-        l2_regularization=RECIPE.l2_regularization,
-        max_features=RECIPE.max_features,
+        learning_rate=recipe.learning_rate,
+        max_depth=recipe.max_depth,
+        max_iter=recipe.max_iter,
+        min_samples_leaf=recipe.min_samples_leaf,
+        l2_regularization=recipe.l2_regularization,
+        max_features=recipe.max_features,
         early_stopping=val is not None,
         random_state=options.seed,
     )

@@ -25,8 +25,9 @@ class Design:
 
     Attributes:
         family: its name.
-        recipe: its preset.
-        build: the module's class; takes ``<vector>_dim`` of each vector, ``numeric_dim`` and ``cat_cardinalities``.
+        recipe: how it is trained.
+        build: the module's class; takes ``<vector>_dim`` of each vector, ``numeric_dim``, ``cat_cardinalities`` and
+            ``recipe``.
         vectors: the vectors it sees, in the order of the module's ``forward``.
         sees_text_present: whether ``text_present`` follows them.
         output: the module's last layer, or the Sequential that ends in it.
@@ -72,7 +73,7 @@ class FittedNetwork:
     def load(cls, path: Path, design: Design) -> Self:
         """Read what `save` wrote."""
         content = load_plain(path)
-        model = design.build(**content["model_config"])
+        model = design.build(**content["model_config"], recipe=design.recipe)
         model.load_state_dict(content["model_state_dict"])
         model.eval()
         return cls(model, content["model_config"], Preprocess.from_dict(content["preprocess"]))
@@ -157,7 +158,7 @@ def _fit(
         return Labelled(_arrays(design, config, preprocess, rows), labels)
 
     model, trained = fit_network(
-        partial(design.build, **config),
+        partial(design.build, **config, recipe=design.recipe),
         design.output,
         labelled(train, target),
         val and labelled(*val),

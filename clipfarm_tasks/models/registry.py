@@ -3,23 +3,18 @@
 from importlib import import_module
 from pathlib import Path
 
-from clipfarm_tasks.families import ENSEMBLE, Family, ModelName
+from clipfarm_tasks.families import ENSEMBLE, PRESETS, Family, ModelName, Recipe
 from clipfarm_tasks.models.family import ModelFamily, Predictor
 from clipfarm_tasks.models.learnt_features import WithLearntFeatures
 
-# By name, because an import costs: ridge must not pay for torch, nor the networks for scikit-learn.
-_MAKERS = {
-    Family.CONCAT_MLP: ("clipfarm_tasks.models.concat_mlp", "concat_mlp"),
-    Family.GATED_FUSION_MLP: ("clipfarm_tasks.models.gated_fusion_mlp", "gated_fusion_mlp"),
-    Family.RIDGE: ("clipfarm_tasks.models.ridge", "RidgeFamily"),
-    Family.GBDT: ("clipfarm_tasks.models.gbdt", "GbdtFamily"),
-}
 
+def create(family: Family, recipe: Recipe | None = None) -> ModelFamily:
+    """An unfitted model of ``family``, whose module is called like it; without a recipe, that of its preset.
 
-def create(family: Family) -> ModelFamily:
-    """An unfitted model of ``family``."""
-    module, name = _MAKERS[family]
-    return WithLearntFeatures(family, getattr(import_module(module), name)())
+    The module is imported here and not above, because an import costs: ridge must not pay for torch.
+    """
+    module = import_module(f"clipfarm_tasks.models.{family}")
+    return WithLearntFeatures(family, module.create(recipe or PRESETS[family].hyperparams))
 
 
 def load(name: ModelName, folder: Path) -> Predictor:

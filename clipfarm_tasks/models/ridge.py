@@ -33,8 +33,9 @@ RECIPE = cast("RidgePreset", PRESETS[NAME].hyperparams)
 class RidgeFamily:
     """The family; see `clipfarm_tasks.models.family.ModelFamily` for the contract."""
 
-    def __init__(self) -> None:
+    def __init__(self, recipe: RidgePreset = RECIPE) -> None:
         """Unfitted."""
+        self._recipe = recipe
         self._pipeline: FittedPipeline | None = None
 
     def fit(
@@ -46,8 +47,8 @@ class RidgeFamily:
             DataError: ``fused`` or a metadata column is missing, or the target is not that of the rows.
         """
         check_target(val, val_target, "validation")
-        self._pipeline, found = _fit(train, train_target, options)
-        return FitReport(hyperparams={**asdict(RECIPE), **found})
+        self._pipeline, found = _fit(train, train_target, options, self._recipe)
+        return FitReport(hyperparams={**asdict(self._recipe), **found})
 
     def refit(self, rows: ModelInputs, target: F32, options: FitOptions) -> dict[str, Any]:
         """Choose the penalty again, by leave-one-out error on all rows: no part was held out for it before.
@@ -56,7 +57,7 @@ class RidgeFamily:
             RuntimeError: the instance was not fitted.
         """
         fitted(self._pipeline, NAME)
-        self._pipeline, found = _fit(rows, target, options)
+        self._pipeline, found = _fit(rows, target, options, self._recipe)
         return found
 
     def predict(self, rows: ModelInputs) -> F32:
@@ -77,7 +78,14 @@ class RidgeFamily:
         self._pipeline = FittedPipeline.load(folder, NAME)
 
 
-def _fit(train: ModelInputs, target: F32, options: FitOptions) -> tuple[FittedPipeline, dict[str, Any]]:
+def create(recipe: RidgePreset = RECIPE) -> RidgeFamily:
+    """An unfitted model of the family."""
+    return RidgeFamily(recipe)
+
+
+def _fit(
+    train: ModelInputs, target: F32, options: FitOptions, recipe: RidgePreset
+) -> tuple[FittedPipeline, dict[str, Any]]:
     """The pipeline, and what was found."""
     check_target(train, target, "train")
     check_columns(train, (*options.numeric_cols, *options.categorical_cols), NAME)
@@ -95,7 +103,7 @@ def _fit(train: ModelInputs, target: F32, options: FitOptions) -> tuple[FittedPi
             options.categorical_cols,
             vectors,
             scale,
-            RECIPE.categories,
+            recipe.categories,
             is_held=options.feature_set is FeatureSet.V3,
         )
 
@@ -105,7 +113,7 @@ def _fit(train: ModelInputs, target: F32, options: FitOptions) -> tuple[FittedPi
                 yield pre.transform(with_vectors(metadata[block], vectors, fused[block]))
 
         width = max(part.stop for part in pre.output_indices_.values())
-        model = fit_ridge(blocks, width, target.astype(np.float64), RECIPE)
+        model = fit_ridge(blocks, width, target.astype(np.float64), recipe)
     found = {
         "alpha": float(model.alpha_),
         "alphas": [float(alpha) for alpha in model.alphas],

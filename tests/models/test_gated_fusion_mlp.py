@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from clipfarm_tasks.models.gated_fusion_mlp import GatedFusionMlp, gated_fusion_mlp
+from clipfarm_tasks.families import Family
+from clipfarm_tasks.models.gated_fusion_mlp import GatedFusionMlp
+from clipfarm_tasks.models.registry import create
 
 TOWER_DIM, NUMERIC_DIM = 256, 3
 
 
 def test_text_present_alone_changes_the_predictions(videos, options):
-    model = gated_fusion_mlp()
+    model = create(Family.GATED_FUSION_MLP)
     model.fit(videos.rows, videos.target, videos.rows, videos.target, options())
     flipped = replace(videos.rows, text_present=1 - videos.rows.text_present)
     assert (model.predict(flipped) != model.predict(videos.rows)).all()

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from clipfarm_tasks.errors import TransientError
-from clipfarm_tasks.families import Device, Family, NeuralPreset
-from clipfarm_tasks.models import concat_mlp, gated_fusion_mlp, gbdt, network, projector, rows, training_loop
+from clipfarm_tasks.families import PRESETS, Device, Family, NeuralPreset
+from clipfarm_tasks.models import network, rows, training_loop
 from clipfarm_tasks.models.network import fit_network
 from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.models.rows import DeviceRows, HostRows, Labelled
@@ -211,24 +211,20 @@ def test_the_device_is_resolved_once(monkeypatch, options):
     assert resolve.calls == 1
 
 
-def set_batch_size(monkeypatch, family, size):
-    """Another batch size in the family's preset; gives a function that reads it from a report."""
+def recipe_of(family, batch_size):
+    """The family's preset with another batch size, and a function that reads that from a report."""
+    preset = PRESETS[family].hyperparams
     if family is Family.GBDT:
-        smaller = replace(projector.RECIPE, batch_size=size)
-        monkeypatch.setattr(projector, "RECIPE", smaller)
-        monkeypatch.setattr(gbdt, "RECIPE", replace(gbdt.RECIPE, projector=smaller))
-        return lambda report: report.hyperparams["projector"]["batch_size"]
-    module = {Family.CONCAT_MLP: concat_mlp, Family.GATED_FUSION_MLP: gated_fusion_mlp}[family]
-    recipe = replace(module.DESIGN.recipe, batch_size=size)
-    monkeypatch.setattr(module, "DESIGN", replace(module.DESIGN, recipe=recipe))
-    return lambda report: report.hyperparams["batch_size"]
+        smaller = replace(preset, projector=replace(preset.projector, batch_size=batch_size))
+        return smaller, lambda report: report.hyperparams["projector"]["batch_size"]
+    return replace(preset, batch_size=batch_size), lambda report: report.hyperparams["batch_size"]
 
 
 @pytest.mark.parametrize("family", [Family.CONCAT_MLP, Family.GATED_FUSION_MLP, Family.GBDT])
 def test_a_family_is_as_if_its_preset_had_half_the_batch(monkeypatch, videos, options, family):
     def fitted(size):
-        batch_size = set_batch_size(monkeypatch, family, size)
-        model, train, val = create(family), videos.take(range(150)), videos.take(range(150, 200))
+        recipe, batch_size = recipe_of(family, size)
+        model, train, val = create(family, recipe), videos.take(range(150)), videos.take(range(150, 200))
         report = model.fit(train.rows, train.target, val.rows, val.target, options())
         assert batch_size(report) == 32
         return report, model.predict(videos.rows)

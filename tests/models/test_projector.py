@@ -7,7 +7,7 @@ import torch
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.models.family import Curve
 from clipfarm_tasks.models.gbdt import GbdtFamily
-from clipfarm_tasks.models.projector import FOLDS, Projector, projector_options
+from clipfarm_tasks.models.projector import GBDT, Projector, projector_options
 from clipfarm_tasks.models.rows import Labelled
 from clipfarm_tasks.models.training_loop import Trained
 
@@ -78,7 +78,7 @@ def test_out_of_fold_projections_come_from_projectors_that_never_saw_the_row(opt
     after = Projector.cross_fit(Labelled((fused,), changed), val, options()).projected
     same = (before == after).all(axis=1)
     assert same[7]
-    assert same.sum() == 300 // FOLDS
+    assert same.sum() == 300 // GBDT.folds
 
 
 def test_the_head_of_an_in_sample_projection_flatters_itself_and_that_out_of_fold_does_not(options):
@@ -118,7 +118,7 @@ def test_rows_of_no_fold_are_projected_by_the_mean_of_the_folds_weights(options)
             return one_of_each[-1]
 
     found = Watched.cross_fit(train, val, options())
-    assert len(one_of_each) == FOLDS
+    assert len(one_of_each) == GBDT.folds
     for name, value in found.projector.net.state_dict().items():
         expected = np.mean([one.net.state_dict()[name].numpy() for one, _ in one_of_each], axis=0)
         np.testing.assert_allclose(value.numpy(), expected, rtol=1e-5, atol=1e-7)

@@ -222,6 +222,32 @@ def run(store, bucket):
     return Run(store, bucket)
 
 
+@pytest.fixture(scope="session")
+def made():
+    """What `made_once` keeps: (record of the run, every object of its bucket) by the function that made it."""
+    return {}
+
+
+@pytest.fixture
+def made_once(store, bucket, made):
+    """A run as a function left it: ``made_once(function)`` calls ``function(upstream, run)`` once for all its tests.
+
+    Every other test finds in its own bucket what was in the first one's: the same bytes take a tenth of the time.
+    """
+
+    def made_once(prepare):
+        run = Run(store, bucket)
+        if prepare in made:
+            run.record, objects = made[prepare]
+            store.put_many(objects.items())
+        else:
+            prepare(Upstream(store), run)
+            made[prepare] = run.record, {info.key: store.get(info.key) for info in store.list("")}
+        return run
+
+    return made_once
+
+
 @pytest.fixture
 def tripwire(tmp_path):
     """(pickled object array, path that exists once it was unpickled)."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from clipfarm_tasks.families import Family
@@ -27,29 +28,49 @@ FORKS.set_forkserver_preload(PRELOADED)
 
 
 class WarmPython:
-    """A running ``python -m MODULE`` or ``python -c SCRIPT``; of `subprocess.Popen` it has what its users need."""
+    """A running ``python -m MODULE`` or ``python -c SCRIPT``; of `subprocess.Popen` it has what its users need.
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    Attributes:
+        stdin: where it reads, if it ``talks``.
+        stdout: where it then prints to.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, *, talks: bool = False
+    ) -> None:
         self.args = list(arguments)
         self._outputs = tempfile.TemporaryDirectory(prefix="clipfarm-warm-")
         self._files = [Path(self._outputs.name) / name for name in ("stdout", "stderr")]
-        self._process = FORKS.Process(target=_run, args=(self.args, dict(environment), folder, self._files))
+        reads, writes = FORKS.Pipe(duplex=False), FORKS.Pipe(duplex=False)
+        streams = (reads[0], writes[1], self._files[1]) if talks else (None, *self._files)
+        self._process = FORKS.Process(target=_run, args=(self.args, dict(environment), folder, *streams))
         self._process.start()
         self.pid = self._process.pid
+        self.stdin, self.stdout = os.fdopen(os.dup(reads[1].fileno()), "w"), os.fdopen(os.dup(writes[0].fileno()))
+        for end in (*reads, *writes):
+            end.close()
 
     @property
     def returncode(self) -> int | None:
         return self._process.exitcode
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """What it has printed, once it has ended."""
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> int:
         self._process.join(timeout)
         if self.returncode is None:
-            self._process.kill()
+            self.kill()
             self._process.join()
             raise subprocess.TimeoutExpired(self.args, timeout)
-        out, errors = (file.read_text() for file in self._files)
-        self._outputs.cleanup()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it has printed, once it has ended."""
+        self.wait(timeout)
+        with self.stdin, self.stdout, self._outputs:
+            said = self.stdout.read()
+            out, errors = (file.read_text() if file.exists() else said for file in self._files)
         return out, errors
 
 
@@ -62,10 +83,15 @@ def run_warm(
     return subprocess.CompletedProcess(program.args, program.returncode, out, errors)
 
 
-def _run(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, files: Sequence[Path]) -> None:
-    for stream, file in zip((sys.stdout, sys.stderr), files, strict=True):
-        with file.open("wb") as output:
-            os.dup2(output.fileno(), stream.fileno())
+def _run(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, *streams: Connection | Path | None
+) -> None:
+    for number, stream in enumerate(streams):
+        if stream is not None:
+            with stream.open("wb") if isinstance(stream, Path) else stream as opened:
+                os.dup2(opened.fileno(), number)
+    if streams[0] is not None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it is open
     become(arguments, environment, folder)
 
 

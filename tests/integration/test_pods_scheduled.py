@@ -53,6 +53,7 @@ def scheduled(s3_server, s3_session, cluster, tmp_path_factory):
     write_sample(store, videos=80, width=16)
     overrides = {
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": cluster.connection(),
         "CLIPFARM_TRAIN_BACKEND": "kubernetes",
         "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0",

@@ -1,13 +1,14 @@
 """A fitted scikit-learn pipeline and its files: what ridge and gbdt share."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import joblib
 import numpy as np
 from sklearn.pipeline import Pipeline
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from clipfarm_tasks.families import Family
 from clipfarm_tasks.models import skops_file
@@ -48,7 +49,7 @@ class FittedPipeline:
         check_columns(rows, (*self.numeric_cols, *self.categorical_cols), family)
         metadata = metadata_frame(rows.metadata, self.numeric_cols, self.categorical_cols)
         predicted = np.empty(len(rows), np.float32)
-        with threadpool_limits(1):
+        with self._threads.limit(limits=1):
             for start in range(0, len(rows), BLOCK_ROWS):
                 block = slice(start, start + BLOCK_ROWS)
                 predicted[block] = self.pipeline.predict(
@@ -72,3 +73,8 @@ class FittedPipeline:
             DataError: the file holds anything but what a pipeline of this project is made of.
         """
         return cls.of(skops_file.load(folder / f"{family}.skops"))
+
+    @cached_property
+    def _threads(self) -> ThreadpoolController:
+        """Of all libraries in use. Looked for once: that takes longer than to predict a few rows."""
+        return ThreadpoolController()

@@ -1,13 +1,14 @@
 """Features out of the text vectors: what became of the videos with the most similar texts."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from clipfarm_tasks.data.computed_features import LEARNT
 from clipfarm_tasks.models.arrow_file import read_arrow, write_arrow
@@ -87,7 +88,7 @@ class TextNeighbours:
         found = np.full((len(text), len(COLUMNS)), np.nan)
         searched = self.texts.astype(np.float32)
         asked = np.flatnonzero(text_present) if len(searched) else np.empty(0, np.int64)
-        with threadpool_limits(1):  # the sums then have one order
+        with self._threads.limit(limits=1):  # the sums then have one order
             for start in range(0, len(asked), _BLOCK):
                 block = asked[start : start + _BLOCK]
                 similarity = _unit(text[block]).astype(np.float16).astype(np.float32) @ searched.T
@@ -95,6 +96,11 @@ class TextNeighbours:
                 similarity[inside, own[block][inside]] = -np.inf
                 found[block] = self._nearest(similarity)
         return found
+
+    @cached_property
+    def _threads(self) -> ThreadpoolController:
+        """Of all libraries in use. Looked for once: that takes longer than to search for a few rows."""
+        return ThreadpoolController()
 
     def _nearest(self, similarity: F32) -> F64:
         """(B, 4) from the (B, M) cosine similarities; what is not to be seen has -inf."""

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 import uuid
 
 import pytest
@@ -9,6 +7,7 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.sample.write import write_sample
 from clipfarm_tasks.storage import open_store
 from tests.eventually import PATIENCE_S
+from tests.warm_python import run_warm
 
 
 @pytest.fixture(scope="session")
@@ -18,15 +17,9 @@ def command(repository, s3_server, tmp_path_factory):
 
     def call(*arguments, **environment):
         env = os.environ | s3_server.environment() | {"PYTHONPATH": str(repository), "COLUMNS": "200"} | environment
-        return subprocess.run(
-            [sys.executable, "-m", "clipfarm_tasks", *arguments],
-            env={name: value for name, value in env.items() if value is not None},
-            cwd=home,  # nothing may depend on where it is started
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        environment = {name: value for name, value in env.items() if value is not None}
+        # Nothing may depend on where it is started.
+        return run_warm(["-m", "clipfarm_tasks", *arguments], environment, home, PATIENCE_S)
 
     return call
 

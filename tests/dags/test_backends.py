@@ -9,24 +9,33 @@ from tests.dags.fresh_process import answer_of
 
 HERE = pathlib.Path(__file__).parent
 DESCRIBE = """
-import json, sys
+import json, os, sys
+from unittest import mock
 from airflow.dag_processing.dagbag import DagBag
-bag = DagBag(sys.argv[1], safe_mode=False)
-dag = bag.dags.get("clipfarm_training")
-tasks = {} if dag is None else {
-    task.task_id: {
-        "type": type(task).__name__,
-        "upstream": sorted(task.upstream_task_ids),
-        "rule": str(task.trigger_rule.value),
-        "retries": task.retries,
-        "pool": task.pool,
-        "weight": task.priority_weight,
-        "hours": task.execution_timeout.total_seconds() / 3600,
-        "doc": task.doc_md,
+
+def describe():
+    bag = DagBag(sys.argv[1], safe_mode=False)
+    dag = bag.dags.get("clipfarm_training")
+    tasks = {} if dag is None else {
+        task.task_id: {
+            "type": type(task).__name__,
+            "upstream": sorted(task.upstream_task_ids),
+            "rule": str(task.trigger_rule.value),
+            "retries": task.retries,
+            "pool": task.pool,
+            "weight": task.priority_weight,
+            "hours": task.execution_timeout.total_seconds() / 3600,
+            "doc": task.doc_md,
+        }
+        for task in dag.tasks
     }
-    for task in dag.tasks
-}
-sys.stdout.write("\\n===\\n" + json.dumps({"tasks": tasks, "errors": list(bag.import_errors.values())}))
+    return {"tasks": tasks, "errors": list(bag.import_errors.values())}
+
+found = {}
+for name, variables in json.loads(sys.argv[2]).items():
+    with mock.patch.dict(os.environ, variables):
+        found[name] = describe()
+sys.stdout.write("\\n===\\n" + json.dumps(found))
 """
 SERIALISE = """
 import json, sys
@@ -48,22 +57,24 @@ sys.stdout.write("\\n===\\n" + json.dumps({"bucket": store.uri(""), "loaded": so
 CLIENT = ("kubernetes", "kubernetes_asyncio", "airflow.providers.cncf.kubernetes.operators")
 PODS = {"CLIPFARM_TRAIN_BACKEND": "kubernetes", "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0"}
 AUTO = PODS | {"CLIPFARM_TRAIN_BACKEND": "auto", "AIRFLOW_CONN_KUBERNETES_DEFAULT": '{"conn_type": "kubernetes"}'}
+WRONG = {
+    "no image": {"CLIPFARM_TRAIN_BACKEND": "kubernetes"},
+    "latest": PODS | {"CLIPFARM_POD_IMAGE": "clipfarm-trainer:latest"},
+    "no backend": {"CLIPFARM_TRAIN_BACKEND": "cluster"},
+}
 BACKENDS = {"local": {}, "kubernetes": PODS, "auto": AUTO, "kubernetes without GPU": PODS | {"CLIPFARM_POD_GPUS": "0"}}
 
 
 @pytest.fixture(scope="module")
 def described(root, airflow_environment):
-    return lambda variables: answer_of(airflow_environment | variables, "-c", DESCRIBE, root / "dags")
+    """The graph or what is wrong, by deployment: a process that imports Airflow parses under each, one by one."""
+    return answer_of(airflow_environment, "-c", DESCRIBE, root / "dags", json.dumps(BACKENDS | WRONG))
 
 
 @pytest.fixture(scope="module")
 def by_backend(described):
-    found = {}
-    for name, variables in BACKENDS.items():
-        answer = described(variables)
-        assert answer["errors"] == []
-        found[name] = answer["tasks"]
-    return found
+    assert [described[name]["errors"] for name in BACKENDS] == [[]] * len(BACKENDS)
+    return {name: described[name]["tasks"] for name in BACKENDS}
 
 
 def jobs(tasks):
@@ -108,15 +119,15 @@ def test_a_task_outlives_every_limit_of_its_pod(by_backend):
 
 
 @pytest.mark.parametrize(
-    ("variables", "problem"),
+    ("name", "problem"),
     [
-        ({"CLIPFARM_TRAIN_BACKEND": "kubernetes"}, "expected CLIPFARM_POD_IMAGE, got nothing"),
-        (PODS | {"CLIPFARM_POD_IMAGE": "clipfarm-trainer:latest"}, "tag other than latest"),
-        ({"CLIPFARM_TRAIN_BACKEND": "cluster"}, "expected CLIPFARM_TRAIN_BACKEND to be one of local, kubernetes, auto"),
+        ("no image", "expected CLIPFARM_POD_IMAGE, got nothing"),
+        ("latest", "tag other than latest"),
+        ("no backend", "expected CLIPFARM_TRAIN_BACKEND to be one of local, kubernetes, auto"),
     ],
 )
-def test_a_wrong_deployment_is_told_where_everybody_looks(described, variables, problem):
-    answer = described(variables)
+def test_a_wrong_deployment_is_told_where_everybody_looks(described, name, problem):
+    answer = described[name]
     assert answer["tasks"] == {}
     [error] = answer["errors"]
     assert problem in error

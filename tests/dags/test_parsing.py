@@ -13,14 +13,22 @@ ALERTS = {
     "CLIPFARM_ALERT_SMTP_CONNECTION": "clipfarm_smtp",
     "CLIPFARM_ALERT_LATE_AFTER_MIN": "240",
 }
+HEAVY = ["import numpy", "from torch import nn", "import airflow.providers.amazon.aws.hooks.s3"]
 HERE = pathlib.Path(__file__).parent
+CONNECTIONS = {
+    "AIRFLOW_CONN_CLIPFARM_SLACK": '{"conn_type": "slackwebhook", "password": "https://hooks.example/T0/a-secret"}',
+    "AIRFLOW_CONN_CLIPFARM_SMTP": '{"conn_type": "smtp", "host": "mail.example", "password": "a-secret"}',
+}
 SERIALISE = """
-import json, sys
+import json, os, sys
 from airflow.dag_processing.dagbag import DagBag
 from airflow.serialization.serialized_objects import DagSerialization
-bag = DagBag(sys.argv[1], safe_mode=False)
-dags = {name: DagSerialization.to_dict(dag) for name, dag in bag.dags.items()}
-sys.stdout.write("\\n===\\n" + json.dumps(dags))
+found = []
+for variables in json.loads(sys.argv[2]):
+    os.environ.update(variables)
+    bag = DagBag(sys.argv[1], safe_mode=False)
+    found.append({name: DagSerialization.to_dict(dag) for name, dag in bag.dags.items()})
+sys.stdout.write("\\n===\\n" + json.dumps(found))
 """
 
 
@@ -53,33 +61,36 @@ def test_parsing_loads_only_the_parse_safe_modules_of_the_package(parsed):
     assert {"config", "families", "deployment.form"} <= loaded
 
 
-@pytest.mark.parametrize(
-    "line", ["import numpy", "from torch import nn", "import airflow.providers.amazon.aws.hooks.s3"]
-)
-def test_guard_fails_a_dag_that_loads_something_heavy(line, tmp_path, airflow_environment):
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "heavy_dag.py").write_text(
-        f"from airflow.sdk import dag\n@dag()\ndef heavy():\n    {line}\nheavy()\n"
-    )
-    answer = answer_of(airflow_environment, HERE / "guard.py", tmp_path / "dags", tmp_path / "dags")
-    assert answer["dags"] == []
-    assert "while Airflow parses" in answer["errors"][0]
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory, airflow_environment):
+    """What the guard says of one DAG for each heavy import."""
+    folder = tmp_path_factory.mktemp("dags")
+    for number, line in enumerate(HEAVY):
+        lines = ("from airflow.sdk import dag", "@dag()", f"def heavy{number}():", f"    {line}", f"heavy{number}()")
+        (folder / f"heavy{number}_dag.py").write_text("\n".join(lines))
+    return answer_of(airflow_environment, HERE / "guard.py", folder, folder)
 
 
-@pytest.fixture
+@pytest.mark.parametrize("number", range(len(HEAVY)), ids=HEAVY)
+def test_guard_fails_a_dag_that_loads_something_heavy(refused, number):
+    assert refused["dags"] == []
+    [error] = [error for error in refused["errors"] if f"heavy{number}_dag.py imports" in error]
+    assert "while Airflow parses" in error
+
+
+@pytest.fixture(scope="module")
 def serialised(root, airflow_environment):
-    """Every DAG as two processes with different hash seeds serialise it: ``serialised(**variables)``."""
-
-    def both(**variables):
-        seeds = ({"PYTHONHASHSEED": seed} for seed in ("1", "2"))
-        environments = [airflow_environment | variables | seed for seed in seeds]
-        return [answer_of(environment, "-c", SERIALISE, root / "dags") for environment in environments]
-
-    return both
+    """Every DAG as two processes with different hash seeds serialise it, first without alerts, then with them."""
+    each = json.dumps([{}, ALERTS | CONNECTIONS])
+    answers = [
+        answer_of(airflow_environment | {"PYTHONHASHSEED": seed}, "-c", SERIALISE, root / "dags", each)
+        for seed in ("1", "2")
+    ]
+    return list(zip(*answers, strict=True))
 
 
 def test_serialised_dag_is_the_same_in_every_process(serialised):
-    first, second = serialised()
+    first, second = serialised[0]
     # Airflow writes the DAG's own keys in the order of a set; it sorts them before it compares versions, and so do we.
     assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
     sizes = {name: len(dag["dag"]["tasks"]) for name, dag in first.items()}
@@ -88,11 +99,7 @@ def test_serialised_dag_is_the_same_in_every_process(serialised):
 
 
 def test_serialised_dag_is_the_same_with_alerts_and_holds_no_credentials(serialised):
-    connections = {
-        "AIRFLOW_CONN_CLIPFARM_SLACK": '{"conn_type": "slackwebhook", "password": "https://hooks.example/T0/a-secret"}',
-        "AIRFLOW_CONN_CLIPFARM_SMTP": '{"conn_type": "smtp", "host": "mail.example", "password": "a-secret"}',
-    }
-    first, second = serialised(**ALERTS, **connections)
+    first, second = serialised[1]
     text = json.dumps(first, sort_keys=True)
     assert text == json.dumps(second, sort_keys=True)
     assert told(first) == {"clipfarm_freshness": ["check_freshness"], "clipfarm_training": ["gate", "leaderboard"]}

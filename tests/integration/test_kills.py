@@ -4,8 +4,6 @@ import logging
 import os
 import select
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -27,6 +25,7 @@ from tests.integration.upstream_changes import (
     two_days,
     view,
 )
+from tests.warm_python import WarmPython
 
 pytestmark = pytest.mark.integration
 log = logging.getLogger(__name__)
@@ -135,14 +134,7 @@ class Nights:
         }
 
     def _spawn(self):
-        return subprocess.Popen(
-            [sys.executable, "-c", UPDATER],
-            cwd=self._repository,
-            env=self._environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        return WarmPython(["-c", UPDATER], self._environment, self._repository, talks=True)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from clipfarm_tasks.families import Family, Horizon, Strategy, model_names
 from clipfarm_tasks.stack.airflow_server import AirflowServer
 from tests.eventually import PATIENCE_S, eventually
 from tests.integration.scheduler_api import Scheduled
+from tests.integration.warm_tasks import warm_home
 from tests.kubernetes.api_server import KubernetesApi
 
 pytestmark = pytest.mark.integration
@@ -52,6 +53,7 @@ def scheduled(s3_server, s3_session, cluster, tmp_path_factory):
     write_sample(store, videos=80, width=16)
     overrides = {
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": cluster.connection(),
         "CLIPFARM_TRAIN_BACKEND": "kubernetes",
         "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0",
@@ -59,7 +61,7 @@ def scheduled(s3_server, s3_session, cluster, tmp_path_factory):
         "CLIPFARM_POD_POLL_INTERVAL_S": "1",
     }
     with (
-        AirflowServer(tmp_path_factory.mktemp("airflow"), environment, overrides=overrides) as airflow,
+        AirflowServer(warm_home(tmp_path_factory.mktemp("airflow")), environment, overrides=overrides) as airflow,
         airflow.client() as client,
     ):
         yield Scheduled(airflow, client, s3_server, store, "clipfarm_training")

@@ -19,6 +19,7 @@ from clipfarm_tasks.stack.errors import StackError
 from tests.eventually import PATIENCE_S
 from tests.integration.aged_tables import VECTORS, AgedTables, pinned_by_splits
 from tests.integration.scheduler_api import Scheduled
+from tests.integration.warm_tasks import warm_home
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +63,7 @@ def scheduled(s3_server, s3_session, tmp_path_factory):
     store = open_store(Settings.from_environment(environment), s3_session)
     write_sample(store, videos=80, width=16)
     with (
-        AirflowServer(tmp_path_factory.mktemp("airflow"), environment, overrides=OVERRIDES) as airflow,
+        AirflowServer(warm_home(tmp_path_factory.mktemp("airflow")), environment, overrides=OVERRIDES) as airflow,
         airflow.client() as client,
     ):
         yield Scheduled(airflow, client, s3_server, store, DAG_ID)

@@ -180,6 +180,13 @@ class Run:
         self.step("leaderboard")
         return self.step("gate")
 
+    def alone(self):
+        """The body of every object that the run has written, by key; upstream's are deleted."""
+        written = ("clipfarm/runs/", "clipfarm/vectors/", "clipfarm/models/")
+        found = [info.key for info in self.store.list("")]
+        self.store.delete(key for key in found if not key.startswith(written))
+        return {key: self.store.get(key) for key in found if key.startswith(written)}
+
     def json(self, key):
         return json.loads(self.store.get(key))
 
@@ -220,6 +227,33 @@ def upstream(store):
 @pytest.fixture
 def run(store, bucket):
     return Run(store, bucket)
+
+
+@pytest.fixture(scope="session")
+def made():
+    """What `made_once` keeps: (record of the run, every object of its bucket) by the function that made it."""
+    return {}
+
+
+@pytest.fixture
+def made_once(store, bucket, made):
+    """A run as a function left it: ``made_once(function)`` calls ``function(upstream, run)`` once for all its tests.
+
+    Every test finds in its own bucket what the run has written, the same bytes in a tenth of the time, and nothing of
+    what upstream has.
+    """
+
+    def made_once(prepare):
+        run = Run(store, bucket)
+        if prepare in made:
+            run.record, objects = made[prepare]
+            store.put_many(objects.items())
+        else:
+            prepare(Upstream(store), run)
+            made[prepare] = run.record, run.alone()
+        return run
+
+    return made_once
 
 
 @pytest.fixture

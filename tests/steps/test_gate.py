@@ -11,12 +11,15 @@ from tests.steps.conftest import Upstream
 PAIR = (Strategy.CONCAT, Horizon.D7)
 
 
-@pytest.fixture
-def whole(upstream, run):
+def two_jobs(upstream, run):
     upstream.upload()
     run.resolve(models=["ridge", "gbdt"])
     run.whole()
-    return run
+
+
+@pytest.fixture
+def whole(made_once):
+    return made_once(two_jobs)
 
 
 def test_counts_the_requested_jobs(finished):

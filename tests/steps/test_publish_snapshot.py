@@ -122,13 +122,16 @@ def test_predictions_of_all_families_stand_side_by_side(finished):
             pd.testing.assert_frame_equal(whole[columns], job[columns])
 
 
-@pytest.fixture
-def jobs(upstream, run):
+def unpublished(upstream, run):
     upstream.upload()
     run.resolve(models=["ridge", "gbdt"])
     run.jobs()
     run.step("ensemble", *PAIR)
-    return run
+
+
+@pytest.fixture
+def jobs(made_once):
+    return made_once(unpublished)
 
 
 def test_missing_family_is_named(jobs, store):

@@ -32,13 +32,16 @@ def verdicts(run, **options):
     return {(result.strategy, result.horizon, result.family): result.verdict for result in results}
 
 
-@pytest.fixture
-def trained(upstream, run):
-    """One pair, a family that sees the fused vectors and one that sees the modalities."""
+def jobs(upstream, run):
     upstream.upload()
     run.resolve(models=MODELS)
     run.jobs()
-    return run
+
+
+@pytest.fixture
+def trained(made_once):
+    """One pair, a family that sees the fused vectors and one that sees the modalities."""
+    return made_once(jobs)
 
 
 def only(run, **options):

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.context import parquet_bytes
 from clipfarm_tasks.steps.training_rows import training_rows
 from tests.eventually import PATIENCE_S
+from tests.warm_python import WarmPython
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 JOB = (*PAIR, Family.RIDGE)
@@ -413,12 +412,16 @@ main()
 """
 
 
-@pytest.fixture
-def prepared(upstream, run, s3_server, repository):
-    """(run, start): everything before the training is done; ``start`` runs `step train` in a process of its own."""
+def splits(upstream, run):
     upstream.upload()
     run.resolve()
     run.splits()
+
+
+@pytest.fixture
+def prepared(made_once, s3_server, repository):
+    """(run, start): everything before the training is done; ``start`` runs `step train` in a process of its own."""
+    run = made_once(splits)
     environment = (
         os.environ
         | s3_server.environment()
@@ -430,13 +433,7 @@ def prepared(upstream, run, s3_server, repository):
     command = ["step", "train", "--run-id", run.id, "--strategy", "concat", "--horizon", "7", "--model", "ridge"]
 
     def start(script, *arguments):
-        return subprocess.Popen(
-            [sys.executable, "-c", script, *arguments, *command],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return WarmPython(["-c", script, *arguments, *command], environment, repository)
 
     return run, start
 

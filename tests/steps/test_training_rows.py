@@ -17,13 +17,21 @@ from clipfarm_tasks.vectors.table import VectorTable
 PAIR = (Strategy.CONCAT, Horizon.D7)
 
 
-@pytest.fixture
-def ready(upstream, run):
+def without_a_vector(upstream):
     del upstream.npy[upstream.key(Modality.VIDEO, 4)]
+
+
+def splits(upstream, run):
+    without_a_vector(upstream)
     upstream.upload()
     run.resolve(strategies=["concat", "max_pool"], models=list(Family))
     run.splits()
-    return run
+
+
+@pytest.fixture
+def ready(upstream, made_once):
+    without_a_vector(upstream)
+    return made_once(splits)
 
 
 def positions(upstream, rows):

@@ -33,13 +33,13 @@ def api(granted):
 
 @pytest.fixture(scope="session")
 def ready(shared_bucket, s3_session):
-    """(record of a run that is ready to train, every object of its bucket)."""
+    """(record of a run that is ready to train, all that it has written)."""
     store = open_store(shared_bucket, s3_session)
     Upstream(store).upload()
     run = Run(store, shared_bucket)
     run.resolve(models=["ridge", "concat_mlp"])
     run.splits()
-    return run.record, {info.key: store.get(info.key) for info in store.list("")}
+    return run.record, run.alone()
 
 
 @pytest.fixture

@@ -64,3 +64,13 @@ def test_few_creators_make_nothing_sure():
 
 def test_a_model_that_was_never_wrong_has_no_optimism_to_tell():
     assert compared_with_future(part(1, 0.0), part(2, 1.0), seed=0)["optimism_percent"] is None
+
+
+def test_labels_that_the_mean_tells_exactly_leave_no_skill_to_measure():
+    own = part(1, 1.0)
+    same = JudgedPart(np.full(600, 8.0), own.predicted_log, own.creators, 8.0)
+    found = compared_with_future(same, own, seed=0)
+    assert found["own_test"]["skill"] is None
+    assert found["own_test"]["intervals"]["skill"] is None
+    assert found["future_test"]["skill"] is not None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_squared_error, r2_score
 
+from clipfarm_tasks.evaluation.bootstrap import resampled_metrics
 from clipfarm_tasks.evaluation.temporal import JudgedPart, compared_with_future
 
 
@@ -39,6 +40,19 @@ def test_every_number_follows_from_the_predictions():
     low, high = found["optimism_interval"]
     assert 0 < low < found["optimism_percent"] < high
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_optimism_is_that_of_draws_of_both_tests_apart():
+    own, future = part(1, 0.5), part(2, 1.5)
+    drawn = [
+        resampled_metrics(each.target_log, {"model": each.predicted_log}, each.creators, seed)["model"]["rmse_log"]
+        for each, seed in ((own, 8), (future, 7))
+    ]
+    assert not np.array_equal(*drawn)
+    expected = np.quantile(100 * (drawn[1] / drawn[0] - 1), [0.025, 0.975])
+    found = compared_with_future(own, future, seed=7)
+    assert found["optimism_interval"] == pytest.approx(list(expected))
+    assert found["future_test"]["intervals"]["rmse_log"] == pytest.approx(list(np.quantile(drawn[1], [0.025, 0.975])))
 
 
 def test_two_tests_that_do_not_differ_leave_no_optimism_within_its_interval():

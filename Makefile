@@ -46,7 +46,7 @@ test: $(STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 mutants: $(STAMP) $(MUTMUT) ## Tell which changes the tests of a MODULE=clipfarm_tasks/... do not notice; of all: hours
-	@PYTHONPATH=$(MUTMUT) $(BIN)/python tests/mutants.py $(MODULE)
+	@PYTHONPATH=$(CURDIR)/$(MUTMUT) $(BIN)/python tests/mutants.py $(MODULE)
 
 # Beside .venv and not in it, which stays what the lock says; what both hold is of the lock's versions.
 $(MUTMUT): $(STAMP)

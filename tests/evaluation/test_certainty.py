@@ -175,10 +175,10 @@ def test_of_several_naive_guesses_the_better_one_on_val_is_the_measure():
             one, predicted_log=one.predicted_log | {"mean": np.full(400, dull), "other": np.full(400, duller)}
         )
 
-    parts = {"val": rows(1, 8.0, 9.0), "test": rows(2, 9.0, 8.0)}
-    skill, _ = certainties(parts, ["model"], ["other", "mean"], METRIC, 0)["model"].skill
-    assert skill == certainties(parts, ["model"], ["mean"], METRIC, 0)["model"].skill[0]
-    assert skill != certainties(parts, ["model"], ["other"], METRIC, 0)["model"].skill[0]
+    parts = {"val": rows(1, 9.0, 8.0), "test": rows(2, 8.0, 9.0)}
+    skill, _ = certainties(parts, ["model"], ["mean", "other"], METRIC, 0)["model"].skill
+    assert skill == certainties(parts, ["model"], ["other"], METRIC, 0)["model"].skill[0]
+    assert skill != certainties(parts, ["model"], ["mean"], METRIC, 0)["model"].skill[0]
 
 
 def test_a_difference_is_sure_below_one_in_twenty():

@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STATE := .clipfarm
 LOCK := $(STATE)/lock
+MUTMUT := $(STATE)/mutmut-3.8.1
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo up test bench lint types format lock clean
+.PHONY: help install demo up test mutants bench lint types format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,15 @@ up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
 # Two files at a time: much of the suite waits for servers. Each process starts an S3 server of its own.
 test: $(STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+mutants: $(STAMP) $(MUTMUT) ## Tell which changes the tests of a MODULE=clipfarm_tasks/... do not notice; of all: hours
+	@PYTHONPATH=$(CURDIR)/$(MUTMUT) $(BIN)/python tests/mutants.py $(MODULE)
+
+# Beside .venv and not in it, which stays what the lock says; what both hold is of the lock's versions.
+$(MUTMUT): $(STAMP)
+	@rm -rf $@ $@.new
+	@$(BIN)/python -m pip install -qq --target $@.new --constraint requirements.txt $(subst mutmut-,mutmut==,$(@F))
+	@mv $@.new $@
 
 bench: $(STAMP) ## Measure the data path (minutes), print the table, write bench/results/<date>.json
 	@$(BIN)/python -m bench

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from clipfarm_tasks.data.captures import latest_rows, parse_times, time_text
+from clipfarm_tasks.data.captures import latest_rows, nearest_rows, parse_times, time_text
 
 
 @pytest.mark.parametrize("text", ["now", "today", "10/11/2022", "2026-13-01", "", "1641744000x"])
@@ -114,3 +114,21 @@ def test_latest_rows_are_those_of_a_walk_through_the_file():
 
 def test_latest_rows_of_nothing():
     assert latest_rows(pa.array([], pa.string()), np.array([], dtype="datetime64[us]")).size == 0
+
+
+def test_nearest_rows_are_those_of_a_walk_through_the_file():
+    rng = np.random.default_rng(6)
+    ids = rng.choice(["a", "B", "b", "\u00e9"], 200)
+    published = dict(zip("aBb", rng.integers(10, 30, 3).astype("datetime64[D]"), strict=True))  # of \u00e9 nobody knows
+    published_at = np.array([published.get(video, "NaT") for video in ids], "datetime64[us]")
+    captured_at = rng.integers(0, 40, len(ids)).astype("datetime64[D]").astype("datetime64[us]")
+    captured_at[rng.random(len(ids)) < 0.3] = "NaT"
+    day = np.timedelta64(1, "D")
+    walked = {}
+    for row, video in enumerate(ids):
+        since = np.datetime64(0, "us") if np.isnat(published_at[row]) else published_at[row]
+        away = np.inf if np.isnat(captured_at[row]) else abs((captured_at[row] - since) / day)
+        if video not in walked or away <= walked[video][1]:
+            walked[video] = (row, away)
+    found = nearest_rows(pa.array(ids), captured_at, published_at)
+    assert found.tolist() == [walked[video][0] for video in sorted(walked)]

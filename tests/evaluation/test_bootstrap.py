@@ -52,6 +52,46 @@ def test_rmse_within_slices_is_that_of_the_drawn_rows_inside(monkeypatch):
     assert np.isnan(found[:, 2]).all()  # of 19 creators
 
 
+def test_a_slice_of_twenty_creators_is_enough():
+    inside = np.isin(CREATORS, np.unique(CREATORS)[:20])[:, None]
+    assert np.isfinite(resampled_rmse(PREDICTED["bad"] - TRUTH, CREATORS, inside, seed=5, resamples=40)).all()
+
+
+def test_every_creator_is_drawn_as_often_as_any_other():
+    drawn = np.concatenate([*bootstrap._draws(30, 60, 5, 4_000)]).mean(axis=0)
+    np.testing.assert_allclose(drawn, 1.0, atol=5 / np.sqrt(4_000))  # five standard errors of a mean of Poisson's 1
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 1e6), (1e-8, 0.0)])
+def test_r2_and_spearman_do_not_depend_on_the_unit_of_the_labels(scale, shift):
+    one, other = (
+        resampled_metrics(truth, {"model": predicted}, CREATORS, seed=1, resamples=50)["model"]
+        for truth, predicted in (
+            (TRUTH, PREDICTED["good"]),
+            (scale * TRUTH + shift, scale * PREDICTED["good"] + shift),
+        )
+    )
+    for name in ("r2_log", "spearman"):
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-6)
+
+
+def test_float32_predictions_lose_no_more_than_they_had_lost():
+    single = {name: values.astype(np.float32) for name, values in PREDICTED.items()}
+    double = {name: values.astype(np.float64) for name, values in single.items()}
+    truth, inside = TRUTH.astype(np.float32), np.ones((60, 1), bool)
+    found = [
+        resampled_metrics(labels, predicted, CREATORS, seed=1, resamples=30)
+        for labels, predicted in ((truth, single), (truth.astype(np.float64), double))
+    ]
+    for model, metrics in found[0].items():
+        for name, values in metrics.items():
+            np.testing.assert_array_equal(values, found[1][model][name])
+    np.testing.assert_array_equal(
+        resampled_rmse(1e-3 * single["bad"], CREATORS, inside, seed=1, resamples=30),
+        resampled_rmse((1e-3 * single["bad"]).astype(np.float64), CREATORS, inside, seed=1, resamples=30),
+    )
+
+
 def test_the_order_of_rows_makes_no_difference():
     order = RNG.permutation(60)
     one = resampled_metrics(TRUTH, PREDICTED, CREATORS, seed=1, resamples=50)
@@ -84,6 +124,12 @@ def test_differences_are_paired_and_have_a_sign():
     # A constant shift of both makes no difference to what is paired, while each alone is unsure.
     same = difference(samples["good"]["rmse_log"], samples["good"]["rmse_log"])
     assert (same.interval, same.p) == (Interval(0.0, 0.0), 1.0)
+
+
+def test_a_difference_has_the_level_that_was_asked_for():
+    samples = np.random.default_rng(0).normal(size=20_000)
+    within = difference(samples, np.zeros_like(samples), level=0.5).interval
+    assert within == pytest.approx((norm.ppf(0.25), norm.ppf(0.75)), abs=0.03)
 
 
 def test_the_p_value_of_a_normal_difference_is_the_usual_one():
@@ -122,5 +168,11 @@ def test_spearman_is_that_of_scipy(predicted):
     assert spearman(np.round(TRUTH, 1), predicted) == pytest.approx(spearmanr(np.round(TRUTH, 1), predicted).statistic)
 
 
+def test_spearman_of_two_rows_is_their_order():
+    assert spearman([1.0, 2.0], [3.0, 5.0]) == pytest.approx(1.0)
+    assert spearman([1.0, 2.0], [5.0, 3.0]) == pytest.approx(-1.0)
+
+
 def test_spearman_without_any_order_is_undefined():
     assert np.isnan(spearman(TRUTH, np.zeros(60)))
+    assert np.isnan(spearman([], []))

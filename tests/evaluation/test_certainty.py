@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from clipfarm_tasks.config import RankMetric
-from clipfarm_tasks.evaluation.certainty import PartRows, Standing, certainties
+from clipfarm_tasks.evaluation.bootstrap import Difference, Interval
+from clipfarm_tasks.evaluation.certainty import Certainty, PartRows, Standing, _standing, certainties
 
 METRIC = RankMetric.RMSE_LOG
 
@@ -40,6 +41,18 @@ def test_the_best_is_chosen_by_val_and_what_is_clearly_worse_is_no_tie():
     like = found["like"]
     assert like.difference.interval.low < 0 < like.difference.interval.high
     assert like.p > 0.05
+
+
+def test_the_smallest_error_is_the_best_whatever_its_name():
+    found = judge({"a": 1.5, "z": 1.0})
+    assert (found["a"].standing, found["z"].standing) == (Standing.WORSE, Standing.BEST)
+
+
+def test_the_seed_decides_the_draws():
+    noise = {"one": 1.0, "two": 1.02}
+    assert judge(noise) == judge(noise)
+    parts = {"val": part(1, noise), "test": part(2, noise)}
+    assert certainties(parts, list(noise), ["mean"], METRIC, seed=1) != judge(noise)
 
 
 def test_what_the_test_part_says_does_not_choose_the_best():
@@ -99,6 +112,16 @@ def test_labels_that_nothing_explains_leave_a_skill_of_zero_within_its_interval(
     assert abs(skill) < 0.01
 
 
+def test_a_naive_guess_that_is_always_right_is_no_measure():
+    rows = part(1, {"model": 1.0})
+    exact = replace(rows, predicted_log=rows.predicted_log | {"mean": rows.target_log})
+    assert certainties({"val": exact, "test": exact}, ["model"], ["mean"], METRIC, 0)["model"].skill is None
+
+
+def test_what_is_undefined_is_none():
+    assert judge({"model": 1.0})["mean"].metrics["test"]["spearman"] is None  # the same prediction for all
+
+
 def test_a_part_without_rows_has_no_numbers():
     none = PartRows(np.zeros(0), np.zeros(0, dtype=object), {"model": np.zeros(0), "mean": np.zeros(0)})
     found = judge({"model": 1.0}, test=none)["model"]
@@ -120,3 +143,46 @@ def test_the_document_is_json():
     low, high = document["intervals"]["test"]["rmse_log"]
     assert low < high
     assert document["difference_to_best"][0] < document["difference_to_best"][1]
+
+
+def test_the_document_names_every_number():
+    full = Certainty(
+        metrics={"val": {"rmse_log": 1.0, "spearman": 0.4}, "test": {"rmse_log": 2.0, "spearman": 0.5}},
+        intervals={"val": {"rmse_log": None}, "test": {"rmse_log": Interval(1.0, 3.0)}},
+        skill=(0.25, Interval(0.2, 0.3)),
+        difference=Difference(Interval(-0.1, 0.4), 0.2),
+        p=0.6,
+        standing=Standing.TIE,
+    )
+    told = {
+        "spearman": {"val": 0.4, "test": 0.5},
+        "intervals": {"val": {"rmse_log": None}, "test": {"rmse_log": [1.0, 3.0]}},
+        "skill": 0.25,
+        "skill_interval": [0.2, 0.3],
+        "difference_to_best": [-0.1, 0.4],
+        "difference_p": 0.6,
+        "against_best": "tie",
+    }
+    assert full.document() == told
+    nothing = replace(full, skill=None, difference=None, p=None, standing=None).document()
+    assert nothing == told | dict.fromkeys(list(told)[2:])
+
+
+def test_of_several_naive_guesses_the_better_one_on_val_is_the_measure():
+    def rows(seed, dull, duller):
+        one = part(seed, {"model": 1.0})
+        return replace(
+            one, predicted_log=one.predicted_log | {"mean": np.full(400, dull), "other": np.full(400, duller)}
+        )
+
+    parts = {"val": rows(1, 9.0, 8.0), "test": rows(2, 8.0, 9.0)}
+    skill, _ = certainties(parts, ["model"], ["mean", "other"], METRIC, 0)["model"].skill
+    assert skill == certainties(parts, ["model"], ["other"], METRIC, 0)["model"].skill[0]
+    assert skill != certainties(parts, ["model"], ["mean"], METRIC, 0)["model"].skill[0]
+
+
+def test_a_difference_is_sure_below_one_in_twenty():
+    larger = Difference(Interval(0.1, 0.4), 0.05)
+    assert _standing(0.05, larger, METRIC) is Standing.TIE
+    assert _standing(0.0499, larger, METRIC) is Standing.WORSE
+    assert _standing(None, larger, METRIC) is None

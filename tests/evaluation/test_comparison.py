@@ -96,6 +96,20 @@ def test_r2_ranks_descending(jobs):
     ]  # fmt: skip
 
 
+def test_a_row_tells_a_job_its_own_metrics_and_those_on_the_common_rows(jobs):
+    row = comparison_rows(jobs, RankMetric.RMSE_LOG)[0]
+    assert (row["model_family"], row["model"], row["n_val"], row["n_test"]) == ("gbdt", "gbdt", 30, 20)
+    assert (row["val_rmse_log"], row["test_rmse_log"]) == (-1.0, -99.0)
+    assert (row["common_val_rmse_log"], row["common_test_rmse_log"]) == (1.0, 99.0)
+
+
+def test_the_front_goes_by_the_direction_of_the_rank_metric():
+    alike = dict.fromkeys(FIELDS, 10)
+    pair = [replace(job("concat", 7, family, value), cost=alike) for family, value in (("ridge", 0.5), ("gbdt", 0.4))]
+    for metric, best in ((RankMetric.R2_LOG, "ridge"), (RankMetric.RMSE_LOG, "gbdt")):
+        assert [row["model"] for row in comparison_rows(pair, metric) if row["pareto"]] == [best]
+
+
 def test_a_missing_job_is_listed_with_null_metrics_and_where_they_would_be(jobs):
     (row,) = (
         row for row in comparison_rows(jobs, RankMetric.RMSE_LOG) if row["metrics_key"] == "sum_pool/7/ridge.json"
@@ -110,6 +124,7 @@ def test_table_has_the_contract_columns_and_empty_cells(jobs):
     assert text.splitlines()[0] == ",".join(COLUMNS)
     back = pd.read_csv(io.StringIO(text))
     assert len(back) == 8
+    assert set(pd.read_csv(io.StringIO(text), dtype=str)["n_val"].dropna()) == {"30"}
     assert back.loc[back["status"] == "missing", "val_rmse_log"].isna().all()
     assert back["target_horizon_days"].tolist() == [7] * 4 + [30] * 4
     first, last = back.iloc[0], back.iloc[-1]
@@ -153,6 +168,18 @@ def test_best_is_told_for_each_horizon_and_by_mean_rank_overall(jobs):
         "mean_rank": 2.0,
         "horizons": [7, 30],
     }
+
+
+def test_overall_goes_by_the_mean_rank_and_not_by_the_name():
+    found = [
+        job(strategy, days, "ridge", value)
+        for strategy, value in (("concat", 2.0), ("sum_pool", 1.0))
+        for days in (7, 30)
+    ]
+    assert (
+        best_by(comparison_rows(found, RankMetric.RMSE_LOG), RankMetric.RMSE_LOG)["overall"]["fusion_strategy"]
+        == "sum_pool"
+    )
 
 
 def test_overall_is_null_when_no_combination_finished_everywhere():
@@ -200,8 +227,20 @@ def test_document_counts_and_fields(jobs, make_config):
     assert document["tables"] == {"modalities": {"version": 3, "id": "m"}}
 
 
+def test_document_says_by_what_its_rows_are_ranked_and_who_leads_each_horizon(jobs, make_config):
+    best = replace(jobs[1], common=replace(jobs[1].common, standing=Standing.BEST))
+    config = make_config(rank_metric="val_mae_log", lead_among_ties="cheapest")
+    checks = [{"fusion_strategy": "concat", "target_horizon_days": 7, "optimism_percent": 3.0}]
+    document = comparison_document(config, "p/", [best, *jobs[:1], *jobs[2:]], COUNTS, {}, TABLES, checks)
+    assert (document["rank_metric"], document["difference_metric"]) == ("val_mae_log", "test_mae_log")
+    assert document["lead_among_ties"] == "cheapest"
+    assert document["lead"]["30"] is None  # none of its jobs is marked as the best
+    assert (document["lead"]["7"]["model"], document["lead"]["7"]["ties"]) == ("ridge", 2)
+    assert document["temporal_checks"] == checks
+
+
 def test_best_document_agrees_with_the_comparison_whatever_the_rank_metric(jobs, make_config):
     config = make_config(rank_metric="val_r2_log")
     best = best_by_mae_log_document(config, "p/", jobs)
     assert best["best_by_mae_log"] == comparison_document(config, "p/", jobs, COUNTS, {}, TABLES)["best_by_mae_log"]
-    assert best["metric"] == "val_mae_log"
+    assert (best["metric"], best["snapshot_prefix"], best["run_id"]) == ("val_mae_log", "p/", "r1")

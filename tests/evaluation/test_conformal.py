@@ -5,13 +5,52 @@ import math
 import numpy as np
 import pytest
 
-from clipfarm_tasks.evaluation.conformal import calibration, coverage, fit_intervals
+from clipfarm_tasks.evaluation.conformal import IntervalModel, calibration, coverage, fit_intervals
 
 
 def rows(seed, n, spread=lambda predicted: np.full(len(predicted), 1.0)):
     rng = np.random.default_rng(seed)
     predicted = rng.uniform(0, 12, n)
     return predicted + rng.normal(size=n) * spread(predicted), predicted
+
+
+def spread_by_hand(rows_in_order):
+    """Centres and spreads of (prediction, residual) pairs: bins of 30 rows or more, ten at most, of distinct means."""
+    overall = np.mean([residual for _, residual in rows_in_order])
+    bins = {}
+    for part in np.array_split(np.arange(len(rows_in_order)), min(10, max(1, len(rows_in_order) // 30))):
+        centre = np.mean([rows_in_order[row][0] for row in part])
+        bins.setdefault(centre, []).extend(rows_in_order[row][1] for row in part)
+    return sorted(bins), [(sum(bins[each]) + 20 * overall) / (len(bins[each]) + 20) for each in sorted(bins)]
+
+
+def intervals_by_hand(target, predicted, level):
+    """Straight from the definition: residuals against spreads of the four other fifths, and a quantile of their ratio."""
+    pairs = sorted(zip(predicted, np.abs(target - predicted), strict=True), key=lambda pair: pair[0])
+    scores = []
+    for row, (prediction, residual) in enumerate(pairs):
+        centres, spreads = spread_by_hand([pair for other, pair in enumerate(pairs) if (other - row) % 5])
+        scores.append(residual / np.interp(prediction, centres, spreads))
+    centres, spreads = spread_by_hand(pairs)
+    return IntervalModel(
+        pytest.approx(centres),
+        pytest.approx(spreads),
+        pytest.approx(sorted(scores)[math.ceil((len(scores) + 1) * level) - 1]),
+        level,
+    )
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8])
+@pytest.mark.parametrize("n", [6, 29, 137, 420])
+def test_intervals_are_those_of_the_definition(n, level):
+    for target, predicted in (rows(5, n), (rows(5, n)[0], np.round(rows(5, n)[1] / 6))):
+        assert fit_intervals(target, predicted, level) == intervals_by_hand(target, predicted, level)
+
+
+def test_both_ends_are_inside():
+    model = IntervalModel((0.0,), (1.0,), multiple=2.0, level=0.8)
+    found = coverage(np.array([3.0, 7.0, 7.5, 2.5]), np.full(4, 5.0), model)
+    assert found == {"n": 4, "coverage": 0.5, "width_log": 4.0}
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
@@ -48,7 +87,7 @@ def test_the_order_of_the_rows_means_nothing():
     assert fit_intervals(target, predicted) == fit_intervals(target[order], predicted[order])
 
 
-@pytest.mark.parametrize("n", [0, 1, 3])
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5])
 def test_too_few_rows_promise_nothing(n):
     model = fit_intervals(*rows(0, n))
     assert model.multiple == math.inf
@@ -80,8 +119,9 @@ def test_calibration_tells_means_by_tenth_of_the_predictions():
 def test_equal_predictions_are_not_ordered_by_their_labels():
     rng = np.random.default_rng(0)
     target = 8 + rng.normal(0, 2, 400)
-    found = calibration(target, np.full(400, 8.0))
-    assert all(part["target_log"] == pytest.approx(8, abs=1.2) for part in found)
+    found = calibration(target, np.tile([7.0, 9.0], 200))
+    in_order = np.concatenate([target[::2], target[1::2]]).reshape(10, 40)
+    assert [part["target_log"] for part in found] == pytest.approx(in_order.mean(axis=1))
     two = np.repeat([7.0, 9.0], 200)
     model = fit_intervals(target, two)
     assert model.centres == (7.0, 9.0)

@@ -20,6 +20,20 @@ def test_only_what_is_beyond_its_limit_is_broken():
     )
 
 
+def test_what_has_no_interval_is_told_without_one():
+    narrow, unsure = GOOD | {"coverage": 0.7}, GOOD | {"rmse_log_interval": None}
+    slices = {"models": {"ridge": {"test": {"query": {"cats": narrow, "dogs": unsure}}}}}
+    assert judged("query=cats:coverage>=0.75", "query=dogs:rmse_log<=1.9", document=slices) == (
+        [
+            "query=cats has coverage 0.700 (30 rows), limit query=cats:coverage>=0.75",
+            "query=dogs has rmse_log 2.000 (30 rows), limit query=dogs:rmse_log<=1.9",
+        ],
+        [],
+    )
+    _, unjudged = judged("query=birds:coverage>=0.75", document=slices)
+    assert unjudged == ["query=birds:coverage>=0.75 (no such slice, only cats, dogs)"]
+
+
 def test_what_cannot_be_judged_blocks_nothing_and_says_why():
     broken, unjudged = judged(
         "text_present=0:rmse_log<=0.1", "query=dogs:rmse_log<=1", "country=US:rmse_log<=1", "query=cats:coverage>=1"

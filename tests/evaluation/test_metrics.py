@@ -52,6 +52,11 @@ def test_views_are_clipped_and_never_negative():
     )
 
 
+def test_views_are_computed_in_float64():
+    views = raw_from_log(np.array([13.3], np.float32))
+    assert views[0] == np.expm1(np.float64(np.float32(13.3)))
+
+
 def test_a_wild_prediction_is_clipped_in_views_but_not_in_log_space():
     metrics = regression_metrics([0.0, 0.0], [1000.0, 0.0])
     assert metrics["mae_log"] == 500

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_squared_error, r2_score
 
+from clipfarm_tasks.evaluation.bootstrap import resampled_metrics
 from clipfarm_tasks.evaluation.temporal import JudgedPart, compared_with_future
 
 
@@ -41,6 +42,19 @@ def test_every_number_follows_from_the_predictions():
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_the_optimism_is_that_of_draws_of_both_tests_apart():
+    own, future = part(1, 0.5), part(2, 1.5)
+    drawn = [
+        resampled_metrics(each.target_log, {"model": each.predicted_log}, each.creators, seed)["model"]["rmse_log"]
+        for each, seed in ((own, 8), (future, 7))
+    ]
+    assert not np.array_equal(*drawn)
+    expected = np.quantile(100 * (drawn[1] / drawn[0] - 1), [0.025, 0.975])
+    found = compared_with_future(own, future, seed=7)
+    assert found["optimism_interval"] == pytest.approx(list(expected))
+    assert found["future_test"]["intervals"]["rmse_log"] == pytest.approx(list(np.quantile(drawn[1], [0.025, 0.975])))
+
+
 def test_two_tests_that_do_not_differ_leave_no_optimism_within_its_interval():
     low, high = compared_with_future(part(1, 1.0), part(2, 1.0), seed=0)["optimism_interval"]
     # Of 600 independent errors an RMSE has a relative standard error of 1 / sqrt(1200); the ratio sqrt(2) times that.
@@ -64,3 +78,13 @@ def test_few_creators_make_nothing_sure():
 
 def test_a_model_that_was_never_wrong_has_no_optimism_to_tell():
     assert compared_with_future(part(1, 0.0), part(2, 1.0), seed=0)["optimism_percent"] is None
+
+
+def test_labels_that_the_mean_tells_exactly_leave_no_skill_to_measure():
+    own = part(1, 1.0)
+    same = JudgedPart(np.full(600, 8.0), own.predicted_log, own.creators, 8.0)
+    found = compared_with_future(same, own, seed=0)
+    assert found["own_test"]["skill"] is None
+    assert found["own_test"]["intervals"]["skill"] is None
+    assert found["future_test"]["skill"] is not None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found

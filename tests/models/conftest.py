@@ -74,7 +74,7 @@ def videos():
     return make_videos(200)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def options():
     return make_options
 

@@ -56,6 +56,35 @@ def test_a_saved_history_answers_the_same(tmp_path):
     np.testing.assert_array_equal(CreatorHistory.load(tmp_path / "history.arrow")(rows), history(rows))
 
 
+def test_shrinkage_is_that_of_a_one_way_analysis_of_variance():
+    """By the moments, Searle, Casella and McCulloch, "Variance Components" (1992), section 3.6, unbalanced data."""
+    rng = np.random.default_rng(4)
+    groups = [rng.normal(mean, 1.5, size) for mean, size in zip((3.0, 5.0, 9.0, 4.0), (2, 7, 3, 1), strict=True)]
+    target, n = np.concatenate(groups), sum(map(len, groups))
+    names = [name for name, group in zip("abcd", groups, strict=True) for _ in group]
+    history = CreatorHistory.fit(provenance(*((name, 0, 7 + day) for day, name in enumerate(names))), target)
+    within = sum(((group - group.mean()) ** 2).sum() for group in groups) / (n - 4)
+    among = sum(len(group) * (group.mean() - target.mean()) ** 2 for group in groups) / (4 - 1)
+    between = (among - within) / ((n - sum(len(group) ** 2 for group in groups) / n) / (4 - 1))
+    assert history.shrinkage == pytest.approx(within / between)
+
+
+@pytest.mark.parametrize("creators", ["aaaa", "abcd"])
+def test_where_nothing_says_how_much_creators_differ_the_mean_counts_for_one_label(creators):
+    rows = provenance(*((name, 0, 7 + day) for day, name in enumerate(creators)))
+    assert CreatorHistory.fit(rows, np.arange(4.0)).shrinkage == 1.0
+
+
+def test_shrinkage_stays_finite_where_variances_vanish():
+    rows = provenance(*((name, 0, 7 + day) for day, name in enumerate("aabb")))
+    assert CreatorHistory.fit(rows, np.ones(4)).shrinkage == pytest.approx(1.0)  # nobody differs from anybody
+    # Creators with the same mean: the variance between them counts as at least a thousandth of that within.
+    assert CreatorHistory.fit(rows, np.array([1.0, 2.0, 1.0, 2.0])).shrinkage == pytest.approx(1000.0)
+    # Creators that never vary: the variance within counts as at least 1e-12.
+    within = CreatorHistory.fit(rows, np.array([1.0, 1.0, 2.0, 2.0])).shrinkage
+    assert within == pytest.approx(1e-12 / 0.5)
+
+
 def test_where_creators_do_not_differ_their_means_count_for_little():
     rng = np.random.default_rng(1)
     rows = provenance(*((f"c{number % 50}", number / 10, number / 10 + 7) for number in range(500)))

@@ -32,6 +32,14 @@ def test_weights_are_those_of_the_penalised_problem(rng):
     assert weights.sum() == pytest.approx(1, abs=1e-9)
 
 
+def test_an_error_that_is_always_the_same_is_an_error(rng):
+    predictions, target = members(rng, [0.5, 0.0], 100_000)
+    predictions[:, 1] += 1
+    # The derivative of w^2 / 4 + (1 - w)^2 + 2 s (w - 1/2)^2 is zero.
+    pull = SHRINKAGE * (0.25 + 1) / 2
+    assert blend_weights(predictions, target)[0] == pytest.approx((1 + pull) / (1.25 + 2 * pull), abs=0.01)
+
+
 def test_a_member_that_only_harms_gets_nothing(rng):
     predictions, target = members(rng, [1.0, 1.0, 1.0])
     predictions[:, 2] = predictions[:, 0] + 3 * (predictions[:, 0] - target)

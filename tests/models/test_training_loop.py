@@ -152,6 +152,13 @@ def test_leaves_the_model_in_evaluation_mode():
     assert not any(module.training for module in model.modules())
 
 
+def test_dropout_is_on_in_every_step_and_off_where_epochs_are_judged():
+    model, modes = Line(), []
+    model.register_forward_pre_hook(lambda module, _: modes.append(module.training))  # its copies have the hook too
+    run_epochs(model, part(17, slope=1.0), part(3, slope=1.0), recipe(), max_epochs=2, patience=2, seed=3)
+    assert modes == 2 * [True, True, True, False]
+
+
 def test_a_loss_that_is_not_finite_is_refused():
     with pytest.raises(DataError, match="expected a finite validation loss, got nan, in epoch 1"):
         run_epochs(Line(math.nan), part(20, slope=1.0), part(5, slope=1.0), recipe(), max_epochs=3, patience=3, seed=3)

@@ -71,7 +71,7 @@ def kind_of(name: str) -> Kind | None:
 
 _DROPPED_ENDING = re.compile("ids?|uu?id|guid|ur[li]s?|hash|at|timestamps?|ts|epoch|unix|date|datetime")
 _ROW_NUMBER = re.compile(
-    r"\d*|c \d+|unnamed( \d+)*|(index )?level \d+|((row|record|line|video) )?(index|idx)"
+    r"c \d+|unnamed( \d+)*|(index )?level \d+|((row|record|line|video) )?(index|idx)"
     r"|(row|rec|record|line|serial|sequence|seq)( (number|num|no|nr|n|id))?|row(number|num|no|nr|id)"
 )
 _EVENT_TIME = re.compile(r"(.* )?(captur|crawl|scrap|fetch|creat|publish|upload|post|updat)(e|ed|ion)? time")
@@ -79,7 +79,10 @@ _EVENT_TIME = re.compile(r"(.* )?(captur|crawl|scrap|fetch|creat|publish|upload|
 
 def numbers_rows(name: str) -> bool:
     """Whether a column is somebody's row number: ``Unnamed: 0``, ``level_0``, ``__index_level_0__``, ``row_id``."""
-    return kind_of(name) is None and _ROW_NUMBER.fullmatch(" ".join(words_of(name))) is not None
+    words = words_of(name)
+    if all(map(str.isdecimal, words)):  # no Latin letter: a number or nothing, unless it is of another script
+        return not any(map(str.isalpha, name))
+    return kind_of(name) is None and _ROW_NUMBER.fullmatch(" ".join(words)) is not None
 
 
 def names_no_feature(name: str) -> bool:

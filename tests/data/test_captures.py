@@ -73,6 +73,13 @@ def test_other_numbers_are_no_times(text):
     assert np.isnat(parse_times(pa.array([text]))).all()
 
 
+def test_seconds_since_1970_are_those_of_2001_to_2099():
+    texts = ["999999999", "1000000000", "4099999999", "4100000000"]
+    found = parse_times(pa.array(texts)).tolist()
+    inside = [datetime.fromtimestamp(int(text), UTC).replace(tzinfo=None) for text in texts[1:3]]
+    assert found == [None, *inside, None]
+
+
 @pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("ms", "UTC")])
 def test_times_are_read_from_any_type(kind):
     seconds = 1772323200

@@ -50,6 +50,11 @@ def test_measurements_are_none_of_these(name):
     assert not names_no_feature(name)
 
 
+@pytest.mark.parametrize("name", ["播放量", "7天", "просмотры"])
+def test_a_name_in_another_script_numbers_no_rows(name):
+    assert not numbers_rows(name)
+
+
 def test_a_column_called_like_a_vector_column_names_no_feature():
     assert all(names_no_feature(name) for name in ("fused_0", "proj_0", "proj_127", ""))
     assert not any(names_no_feature(name) for name in ("fused", "fused_0_mean", "my_fused_0", "proj_x", "fused_0\n"))

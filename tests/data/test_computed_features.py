@@ -50,5 +50,7 @@ def test_the_time_of_day_goes_round():
 
 
 def test_a_thumbnail_without_height_has_no_shape():
-    np.testing.assert_equal(compute("thumb_width_over_height", [1080.0, 100.0], [1920.0, 0.0]), [0.5625, np.nan])
+    np.testing.assert_equal(
+        compute("thumb_width_over_height", [1080.0, 9.0, 100.0], [1920.0, 1.0, 0.0]), [0.5625, 9.0, np.nan]
+    )
     np.testing.assert_equal(compute("thumb_pixels", [1080.0, np.nan], [1920.0, 2.0]), [2073600, np.nan])

@@ -33,6 +33,8 @@ def test_inner_join_sorted_by_video_with_every_loss_counted(dtype):
     assert joined.frame.columns.tolist() == [
         *("video_id", "split", "text_present", "target_log", "target_raw", "creator"),
     ]
+    assert joined.frame.index.tolist() == [0, 1]
+    assert joined.frame["text_present"].dtype == "int64"
     assert joined.frame["creator"].tolist() == ["creator of a", "creator of c"]
     assert joined.frame["video_id"].tolist() == ["a", "c"]
     assert joined.frame["text_present"].tolist() == [1, 0]
@@ -49,6 +51,8 @@ def test_empty_join_says_what_each_side_had():
         join_pair(labels(["a", "b"]), ["c", "d", "e"], modalities(["a"]), WHERE)
 
 
-def test_a_repeated_video_is_refused():
-    with pytest.raises(DataError, match="expected each video once in metadata, got 'a' repeated, in concat_7d"):
-        join_pair(labels(["a", "a"]), ["a"], modalities(["a"]), WHERE)
+@pytest.mark.parametrize("side", ["metadata", "fused vectors", "modality vectors"])
+def test_a_repeated_video_is_refused(side):
+    ids = {each: ["a", "b"] + ["a"] * (each == side) for each in ("metadata", "fused vectors", "modality vectors")}
+    with pytest.raises(DataError, match=f"expected each video once in {side}, got 'a' repeated, in concat_7d"):
+        join_pair(labels(ids["metadata"]), ids["fused vectors"], modalities(ids["modality vectors"]), WHERE)

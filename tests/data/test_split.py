@@ -82,6 +82,27 @@ def test_every_part_has_a_row_and_every_row_a_part(n, ratios):
     assert sum(sizes) == n
 
 
+@pytest.mark.parametrize(
+    ("ratios", "sizes"),
+    [((0.98, 0.01, 0.01), [10, 1, 1]), ((0.01, 0.98, 0.01), [1, 10, 1]), ((0.5, 0.5, 1e-10), [5, 6, 1])],
+)
+def test_the_larger_of_train_and_val_gives_a_row_to_test_and_no_more(ratios, sizes):
+    assert counts(split_at_random(videos(12), ratios, 0, WHERE)) == sizes
+
+
+@pytest.mark.parametrize("n", [40, 400])
+def test_chronological_split_is_the_order_of_times_and_ids(n):
+    rng = np.random.default_rng(n)
+    ids, days = rng.permutation(videos(n)), rng.integers(1, 4, n)
+    times = np.array([f"2026-01-{day:02d}" for day in days], dtype=object)
+    parts = split_chronologically(times, ids, RATIOS, WHERE, 0)
+    assert parts.dtype == object
+    order = sorted(range(n), key=lambda row: (days[row], ids[row]))
+    test, val = order[-round(0.15 * n) :], order[-round(0.3 * n) : -round(0.15 * n)]
+    assert sorted(np.flatnonzero(parts == "test")) == sorted(test)
+    assert sorted(np.flatnonzero(parts == "val")) == sorted(val)
+
+
 def test_chronological_split_tests_on_the_newest():
     n = 40
     shuffled = np.random.default_rng(7).permutation(n)
@@ -105,9 +126,9 @@ def test_chronological_split_reads_offsets_and_orders_ties_by_id():
 
 
 def test_a_row_without_a_time_is_in_no_part():
-    times = np.array([*["2026-01-01"] * 12, None, "soon"], dtype=object)
-    parts = split_chronologically(times, videos(14), RATIOS, WHERE, 0)
-    assert parts[12:].tolist() == ["no_capture_time"] * 2
+    times = np.array([*["2026-01-01"] * 12, None, "soon", np.nan], dtype=object)
+    parts = split_chronologically(times, videos(15), RATIOS, WHERE, 0)
+    assert parts[12:].tolist() == ["no_capture_time"] * 3
     assert sum(counts(parts)) == 12
 
 
@@ -191,9 +212,21 @@ def test_dispatch_by_strategy(dtype):
     assert (parts[20] == "embargo").sum() > (parts[7] == "embargo").sum()
 
 
+@pytest.mark.parametrize("strategy", ["random", "creator", "chronological"])
+def test_what_cannot_be_split_is_named(strategy):
+    frame = pd.DataFrame({"video_id": videos(11), "captured_at": "2026-01-01", "creator": creators(11, 1)})
+    with pytest.raises(DataError, match=f"expected at least 12 rows to split, got 11, in {WHERE}"):
+        split_rows(frame, RunParams(split_strategy=strategy), Horizon.D7, WHERE)
+
+
 def test_too_few_rows():
     with pytest.raises(DataError, match="expected at least 12 rows to split, got 11, in concat_7d"):
         split_at_random(videos(11), RATIOS, 0, WHERE)
+
+
+def test_ratios_that_do_not_add_up_are_told():
+    with pytest.raises(ConfigError, match=r"got 0\.7 \+ 0\.2 \+ 0\.2 = 1\.1, in concat_7d"):
+        split_at_random(videos(100), (0.7, 0.2, 0.2), 0, WHERE)
 
 
 @pytest.mark.parametrize("ratios", [(0.7, 0.2, 0.2), (0.5, 0.2, 0.2), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1)])

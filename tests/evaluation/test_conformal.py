@@ -25,7 +25,7 @@ def spread_by_hand(rows_in_order):
 
 
 def intervals_by_hand(target, predicted, level):
-    """Straight from the definition: residuals against spreads of the four other fifths, and a quantile of their ratio."""
+    """From the definition: residuals against spreads of the four other fifths, and a quantile of the ratios."""
     pairs = sorted(zip(predicted, np.abs(target - predicted), strict=True), key=lambda pair: pair[0])
     scores = []
     for row, (prediction, residual) in enumerate(pairs):

@@ -42,6 +42,14 @@ def test_no_label_of_a_video_reaches_its_own_columns():
         assert abs(shift) <= 10 / 4 + 1e-9
 
 
+def test_all_labels_that_became_known_at_one_time_count():
+    history = CreatorHistory.fit(provenance(("a", 0, 7), ("a", 1, 7), ("b", 0, 7)), np.array([1.0, 2.0, 6.0]))
+    assert history.labels.columns.tolist() == ["creator", "time", "sum", "count"]
+    ((count, mean, days),) = history(provenance(("a", 9, 16)))
+    assert (count, days) == (2, 2)
+    assert mean == pytest.approx((1.0 + 2.0 + history.shrinkage * 3.0) / (2 + history.shrinkage))
+
+
 def test_labels_of_which_nobody_knows_when_they_were_known_are_in_no_history():
     learnt = provenance(("a", 0, None), ("a", 5, 5), ("a", 5, 4), ("a", None, 6))
     found = CreatorHistory.fit(learnt, np.ones(4))(provenance(("a", 30, 37), ("a", None, 37)))
@@ -53,7 +61,9 @@ def test_a_saved_history_answers_the_same(tmp_path):
     rows = provenance(*((f"c{rng.integers(30)}", day, day + 7) for day in rng.uniform(0, 100, 200)))
     history = CreatorHistory.fit(rows, rng.normal(size=200))
     history.save(tmp_path / "history.arrow")
-    np.testing.assert_array_equal(CreatorHistory.load(tmp_path / "history.arrow")(rows), history(rows))
+    loaded = CreatorHistory.load(tmp_path / "history.arrow")
+    np.testing.assert_array_equal(loaded(rows), history(rows))
+    assert loaded.labels.columns.tolist() == history.labels.columns.tolist()
 
 
 def test_shrinkage_is_that_of_a_one_way_analysis_of_variance():
@@ -62,7 +72,8 @@ def test_shrinkage_is_that_of_a_one_way_analysis_of_variance():
     groups = [rng.normal(mean, 1.5, size) for mean, size in zip((3.0, 5.0, 9.0, 4.0), (2, 7, 3, 1), strict=True)]
     target, n = np.concatenate(groups), sum(map(len, groups))
     names = [name for name, group in zip("abcd", groups, strict=True) for _ in group]
-    history = CreatorHistory.fit(provenance(*((name, 0, 7 + day) for day, name in enumerate(names))), target)
+    rows = provenance(*((name, 0, 7 + day) for day, name in enumerate(names)), ("a", 0, None))
+    history = CreatorHistory.fit(rows, np.append(target, 90.0))  # of the last label nobody knows when it was known
     within = sum(((group - group.mean()) ** 2).sum() for group in groups) / (n - 4)
     among = sum(len(group) * (group.mean() - target.mean()) ** 2 for group in groups) / (4 - 1)
     between = (among - within) / ((n - sum(len(group) ** 2 for group in groups) / n) / (4 - 1))

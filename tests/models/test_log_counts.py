@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from clipfarm_tasks.config import FeatureSet
-from clipfarm_tasks.models.log_counts import logged_columns, skewness
+from clipfarm_tasks.models.log_counts import logged_columns, skewness, with_logs
 from clipfarm_tasks.models.preprocess import Preprocess
 from clipfarm_tasks.models.ridge import RidgeFamily
 
@@ -42,6 +42,18 @@ def test_one_negative_value_keeps_a_column_raw():
 def test_keeps_the_order_it_was_given():
     order = list(reversed(COLUMNS))
     assert logged_columns(pd.DataFrame(COLUMNS), order, FeatureSet.V2_LOG_COUNTS) == LOGGED[::-1]
+
+
+def test_with_logs_takes_those_that_the_train_part_chooses():
+    is_train = np.arange(N) >= 3
+    frame = pd.DataFrame(COLUMNS).assign(ignored=1.0)
+    frame.loc[:2, ["count", "hour"]] = [[-5.0, -5.0], [np.nan, np.nan], [np.inf, 1e9]]  # of later rows
+    found = with_logs(frame, ["hour", "count", "empty"], is_train)
+    np.testing.assert_array_equal(found[3:, 0], COLUMNS["hour"][3:])
+    np.testing.assert_allclose(found[3:, 1], np.log1p(COLUMNS["count"][3:]))
+    np.testing.assert_array_equal(found[:3, :2], [[-5.0, 0.0], [np.nan, np.nan], [1e9, np.nan]])
+    assert np.isnan(found[:, 2]).all()
+    assert found.shape == (N, 3)
 
 
 @pytest.mark.parametrize("name", ["count", "hour", "rare_flag", "left_tail"])

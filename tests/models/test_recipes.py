@@ -1,4 +1,4 @@
-"""Every value of a family's recipe reaches what learns from it; `PRESETS` holds nothing that only the report repeats."""
+"""Every value of a family's recipe reaches what learns from it; none is only repeated by the report."""
 
 from dataclasses import fields, is_dataclass, replace
 

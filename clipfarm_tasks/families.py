@@ -338,7 +338,7 @@ PRESETS: dict[Family, FamilyPreset] = {
         sees_modalities=True,
         needs=Needs(cpus=1, memory_mib=2048, gpu=False),
         refits=True,
-        start_order=2,
+        start_order=1,
         hyperparams=KernelPreset(
             rows=800, iterations=40, components=256, alphas=(0.3, 1.0, 3.0), categories=_CATEGORIES
         ),

@@ -4,10 +4,10 @@ It comes close to a Gaussian process with the same kernel and grows linearly wit
 real posts, features from 256 rows for each block were within 0.2 % of the RMSE of the exact process.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -22,7 +22,7 @@ from clipfarm_tasks.families import PRESETS, Family, KernelPreset
 from clipfarm_tasks.models.column_transformer import linear_columns, metadata_frame, vector_columns, with_vectors
 from clipfarm_tasks.models.family import FitOptions, FitReport
 from clipfarm_tasks.models.fitted_pipeline import FittedPipeline
-from clipfarm_tasks.models.inputs import F32, F64, ModelInputs
+from clipfarm_tasks.models.inputs import F32, F64, I64, ModelInputs
 from clipfarm_tasks.models.log_counts import logged_columns
 from clipfarm_tasks.models.marginal_likelihood import KernelScales, choose_scales
 from clipfarm_tasks.models.required import VectorName, check_columns, check_target, fitted, required_vectors
@@ -70,7 +70,7 @@ class KernelFamily:
             DataError: a vector is missing or of another width than in the fit, or a metadata column is missing.
         """
         pipeline = fitted(self._pipeline, NAME)
-        return pipeline.predict(rows, _side_by_side(rows), NAME)
+        return pipeline.predict(rows, _SideBySide.of(rows, _widths(pipeline.pipeline)), NAME)
 
     def save(self, folder: Path) -> list[Path]:
         """Write ``kernel.skops`` and ``kernel.joblib``."""
@@ -83,10 +83,10 @@ class KernelFamily:
     def _fit(self, rows: ModelInputs, target: F32, options: FitOptions, scales: KernelScales | None) -> dict[str, Any]:
         check_target(rows, target, "train")
         check_columns(rows, (*options.numeric_cols, *options.categorical_cols), NAME)
-        recipe, vectors = self._recipe, _side_by_side(rows)
+        recipe, vectors = self._recipe, _SideBySide.of(rows)
         log_cols = logged_columns(rows.metadata, options.numeric_cols, options.feature_set)
         metadata = metadata_frame(rows.metadata, options.numeric_cols, options.categorical_cols)
-        names = vector_columns(_PREFIX, vectors.shape[1])
+        names = vector_columns(_PREFIX, sum(vectors.widths) + 1)
         some = np.sort(np.random.default_rng(options.seed).permutation(len(rows))[: recipe.rows])
         with threadpool_limits(options.threads):
             pre = linear_columns(
@@ -100,11 +100,11 @@ class KernelFamily:
                 is_held=options.feature_set is FeatureSet.V3,
             )
             known = pre.transform(with_vectors(metadata.iloc[some], names, vectors[some])).astype(np.float64)
-            blocks = _blocks(len(options.numeric_cols), [getattr(rows, name).shape[1] for name in _MODALITIES], known)
+            blocks = _blocks(len(options.numeric_cols), vectors.widths, known.shape[1])
             if scales is None:
                 own, *shared = (known[:, block] for block in blocks.values())
                 scales = choose_scales(own, shared, target[some].astype(np.float64), recipe.iterations)
-            kernels = _kernels(blocks, scales, recipe, options.seed).fit(known)
+            kernels = _kernels(blocks, scales, min(recipe.components, len(some)), options.seed).fit(known)
 
             def features(size: int) -> Iterator[F64]:
                 for start in range(0, len(rows), size):
@@ -128,38 +128,61 @@ def create(recipe: KernelPreset = RECIPE) -> KernelFamily:
     return KernelFamily(recipe)
 
 
-def _side_by_side(rows: ModelInputs) -> F32:
-    """(N, V + A + T + 1) float32: the vectors of all modalities, and whether there is text."""
-    vectors = [required_vectors(rows, name, NAME) for name in _MODALITIES]
-    return np.column_stack([*vectors, rows.text_present])
+@dataclass(frozen=True)
+class _SideBySide:
+    """(N, V + A + T + 1) float32: the vectors of all modalities, and whether there is text; a copy of the rows read."""
+
+    parts: tuple[F32, ...]
+
+    @classmethod
+    def of(cls, rows: ModelInputs, widths: Sequence[int | None] = (None, None, None)) -> Self:
+        """Of N rows; vectors of other widths than these are refused."""
+        vectors = [required_vectors(rows, name, NAME, width) for name, width in zip(_MODALITIES, widths, strict=True)]
+        return cls((*vectors, rows.text_present))
+
+    @property
+    def widths(self) -> list[int]:
+        """V, A and T."""
+        return [part.shape[1] for part in self.parts[:-1]]
+
+    def __getitem__(self, rows: slice | I64) -> F32:
+        return np.column_stack([part[rows] for part in self.parts])
 
 
-def _blocks(numerics: int, widths: list[int], known: F64) -> dict[str, slice]:
+def _blocks(numerics: int, widths: Sequence[int], columns: int) -> dict[str, slice]:
     """Which of the columns that ``pre`` gives belong to each block; whether there is text belongs to the text."""
-    video, audio, text = np.cumsum(widths) + numerics
-    edges = {
+    video, audio, text = map(int, np.cumsum(widths) + numerics)
+    return {
         "numerics": slice(0, numerics),
-        "video": slice(numerics, int(video)),
-        "audio": slice(int(video), int(audio)),
-        "text": slice(int(audio), int(text) + 1),
-        "categories": slice(int(text) + 1, known.shape[1]),
+        "video": slice(numerics, video),
+        "audio": slice(video, audio),
+        "text": slice(audio, text + 1),
+        "categories": slice(text + 1, columns),
     }
-    return {name: block for name, block in edges.items() if block.stop > block.start}
 
 
-def _kernels(blocks: dict[str, slice], scales: KernelScales, recipe: KernelPreset, seed: int) -> ColumnTransformer:
+def _widths(pipeline: Pipeline) -> list[int]:
+    """V, A and T of the rows that a pipeline was fitted on."""
+    blocks = {name: block for name, _, block in pipeline.named_steps["kernels"].transformers}
+    return [blocks[name].stop - blocks[name].start - (name == "text") for name in _MODALITIES]
+
+
+def _kernels(blocks: dict[str, slice], scales: KernelScales, components: int, seed: int) -> ColumnTransformer:
     """Unfitted: for each block, the Nystroem features of its kernel."""
 
-    def features(lengths: F64, rows: int) -> Pipeline:
+    def features(lengths: F64) -> Pipeline:
         # Its standard deviations are the lengths, so that it divides by them.
         scaler = StandardScaler(with_mean=False).fit(np.stack([lengths, -lengths]))
-        return make_pipeline(FrozenEstimator(scaler), Nystroem(gamma=0.5, n_components=rows, random_state=seed))
+        return make_pipeline(FrozenEstimator(scaler), Nystroem(gamma=0.5, n_components=components, random_state=seed))
 
-    (own, *shared), widths = blocks, [block.stop - block.start for block in blocks.values()]
-    lengths = {own: scales.own_lengths}
-    for name, width, length in zip(shared, widths[1:], scales.shared_lengths, strict=True):
-        lengths[name] = np.full(width, length)
+    widths = [block.stop - block.start for block in blocks.values()]
+    shared = [np.full(width, length) for width, length in zip(widths[1:], scales.shared_lengths, strict=True)]
+    lengths = (scales.own_lengths, *shared)
+    # What has no column has no features.
     return ColumnTransformer(
-        [(name, features(lengths[name], recipe.components), block) for name, block in blocks.items()],
+        [
+            (name, features(each) if block.stop > block.start else "drop", block)
+            for (name, block), each in zip(blocks.items(), lengths, strict=True)
+        ],
         transformer_weights=dict(zip(blocks, np.sqrt(scales.amplitudes).tolist(), strict=True)),
     )

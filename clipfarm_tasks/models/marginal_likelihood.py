@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from clipfarm_tasks.models.inputs import F64
 
 _PRIOR_STD = 3.0  # of the logarithm of a scale about its start: what the rows say nothing about stays near it
+_FARTHEST = 10.0  # from its start, in logarithms: a step beyond could leave no kernel that has a factor
 _JITTER = 1e-6
 _START = {"amplitude": 0.2, "noise": 0.5}  # in variances of the target
 
@@ -40,55 +41,74 @@ def choose_scales(own_lengths: F64, shared_lengths: Sequence[F64], target: F64, 
 
     Args:
         own_lengths: (N, F) float64, standardised: the first block, in which each column has a length scale of its own
-            (automatic relevance determination).
+            (automatic relevance determination). It may have no column, as may any other block: it is constant then.
         shared_lengths: blocks (N, D) float64, in each of which all columns share one length scale.
         target: (N,) float64.
         iterations: most steps of the optimiser.
     """
-    n, own = own_lengths.shape
-    blocks = 1 + len(shared_lengths)
-    centred = target - target.mean()
-    y = centred / (centred.std() or 1.0)
-    distances = [_squared_distances(block) for block in shared_lengths]
-    typical = [float(np.median(each)) or float(each.mean()) or 1.0 for each in distances]
-    start = np.log(
-        np.r_[np.full(blocks, _START["amplitude"]), np.full(own, 2.0 * max(1, own)), typical, _START["noise"]]
-    )
+    loss = NegativeLogPosterior(own_lengths, shared_lengths, target)
+    bounds = [(each - _FARTHEST, each + _FARTHEST) for each in loss.start]
+    options = {"maxiter": iterations}
+    return loss.scales(minimize(loss, loss.start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x)
 
-    def unpacked(logs: F64) -> tuple[F64, F64, F64, float]:
-        amplitudes, squares, shared, noise = np.split(np.exp(logs), [blocks, blocks + own, len(logs) - 1])
-        return amplitudes, squares, shared, float(noise[0])
 
-    def loss(logs: F64) -> tuple[float, F64]:
-        """Negative log posterior, without its constants, and its gradient."""
-        amplitudes, squares, shared, noise = unpacked(logs)
-        exponents = [_squared_distances(own_lengths / np.sqrt(squares)), *_divided(distances, shared)]
+class NegativeLogPosterior:
+    """What `choose_scales` makes small, without its constants, as a function of the logarithms of all scales.
+
+    Attributes:
+        start: (P,) where the search starts, and where the prior is highest.
+    """
+
+    def __init__(self, own_lengths: F64, shared_lengths: Sequence[F64], target: F64) -> None:
+        """Of N rows; the arguments are those of `choose_scales`."""
+        centred = target - target.mean()
+        self._target = centred / (centred.std() or 1.0)
+        self._own = own_lengths
+        self._distances = [_squared_distances(block) for block in shared_lengths]
+        self._blocks, own = 1 + len(shared_lengths), own_lengths.shape[1]
+        typical = [float(np.median(each)) or float(each.mean()) or 1.0 for each in self._distances]
+        amplitudes = np.full(self._blocks, _START["amplitude"])
+        self.start: F64 = np.log(np.r_[amplitudes, np.full(own, 2.0 * max(1, own)), typical, _START["noise"]])
+
+    def scales(self, logs: F64) -> KernelScales:
+        """The kernel of (P,) logarithms: of the amplitudes, of the squares of the length scales, of the noise."""
+        amplitudes, squares, shared, noise = self._unpacked(logs)
+        return KernelScales(amplitudes, np.sqrt(squares), np.sqrt(shared), noise)
+
+    def __call__(self, logs: F64) -> tuple[float, F64]:
+        """The value for (P,) logarithms, and its gradient (P,)."""
+        amplitudes, squares, shared, noise = self._unpacked(logs)
+        exponents = [
+            _squared_distances(self._own / np.sqrt(squares)),
+            *(each / square for each, square in zip(self._distances, shared, strict=True)),
+        ]
         parts = [amplitude * np.exp(-0.5 * each) for amplitude, each in zip(amplitudes, exponents, strict=True)]
         kernel = np.sum(parts, axis=0)
-        kernel[np.diag_indices(n)] += noise + _JITTER
+        kernel[np.diag_indices(len(kernel))] += noise + _JITTER
         factor = cho_factor(kernel, lower=True)
-        alpha = cho_solve(factor, y)
-        slope = 0.5 * (cho_solve(factor, np.eye(n)) - np.outer(alpha, alpha))  # of the loss by each kernel value
+        alpha = cho_solve(factor, self._target)
+        slope = 0.5 * (cho_solve(factor, np.eye(len(kernel))) - np.outer(alpha, alpha))  # by each value of the kernel
         by_part = [slope * part for part in parts]
-        # The sum over i, k of w[i, k] (x[i] - x[k])**2 for every column at once, w being symmetric.
-        pull = 2 * (by_part[0].sum(axis=0) @ own_lengths**2 - (own_lengths * (by_part[0] @ own_lengths)).sum(axis=0))
         gradient = np.r_[
             [each.sum() for each in by_part],
-            0.5 * pull / squares,
+            _pull(by_part[0], self._own) / squares / 2,
             [0.5 * (each * exponent).sum() for each, exponent in zip(by_part[1:], exponents[1:], strict=True)],
             noise * np.trace(slope),
         ]
-        likelihood = 0.5 * y @ alpha + np.log(np.diag(factor[0])).sum()
-        away = (logs - start) / _PRIOR_STD
+        likelihood = 0.5 * self._target @ alpha + np.log(np.diag(factor[0])).sum()
+        away = (logs - self.start) / _PRIOR_STD
         return float(likelihood + 0.5 * away @ away), gradient + away / _PRIOR_STD
 
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": iterations})
-    amplitudes, squares, shared, noise = unpacked(found.x)
-    return KernelScales(amplitudes, np.sqrt(squares), np.sqrt(shared), noise)
+    def _unpacked(self, logs: F64) -> tuple[F64, F64, F64, float]:
+        edges = [self._blocks, self._blocks + self._own.shape[1], len(logs) - 1]
+        amplitudes, squares, shared, noise = np.split(np.exp(logs), edges)
+        return amplitudes, squares, shared, float(noise[0])
 
 
-def _divided(distances: Sequence[F64], squares: F64) -> list[F64]:
-    return [each / square for each, square in zip(distances, squares, strict=True)]
+def _pull(weights: F64, rows: F64) -> F64:
+    """(F,) the sum over i and k of weights[i, k] * (rows[i] - rows[k])**2, of symmetric (N, N) weights, (N, F) rows."""
+    found: F64 = 2 * (weights.sum(axis=0) @ rows**2 - (rows * (weights @ rows)).sum(axis=0))
+    return found
 
 
 def _squared_distances(rows: F64) -> F64:

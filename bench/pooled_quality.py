@@ -27,7 +27,7 @@ from bench import lightgbm_reference
 from clipfarm_tasks.config import Settings, SplitStrategy
 from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.split import Part, split_rows
-from clipfarm_tasks.errors import ClipfarmError
+from clipfarm_tasks.errors import ClipfarmError, DataError
 from clipfarm_tasks.evaluation.bootstrap import Interval, interval, resampled_metrics, spearman
 from clipfarm_tasks.evaluation.conformal import fit_intervals
 from clipfarm_tasks.evaluation.metrics import F64
@@ -46,12 +46,11 @@ log = logging.getLogger(__name__)
 SEEDS = {SplitStrategy.RANDOM: 5, SplitStrategy.CHRONOLOGICAL: 3, SplitStrategy.CREATOR: 3}
 REFERENCE = "lightgbm"
 _ROW_COLUMNS = ("video_id", "split", "creator", "target_log")
-_WINDOW = 0.85  # of the videos of one window, the older ones, are those of the next
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One way to deal the videos: by seed, or of a chronological one by window, 0 the newest."""
+    """One way to deal the videos: by seed, or chronologically by window: 0 has all, the next what 0 does not test."""
 
     kind: SplitStrategy
     number: int
@@ -68,19 +67,24 @@ def splits(kind: SplitStrategy) -> list[Split]:
 
 
 def dealt(context: StepContext, rows: TrainingRows, split: Split, horizon: Horizon) -> tuple[StepContext, TrainingRows]:
-    """The run's rows in the parts of another split, and the run as if it had asked for it."""
+    """The run's rows in the parts of another split, and the run as if it had asked for it.
+
+    Raises:
+        DataError: nobody knows when the rows were captured, or they are too few to be split.
+    """
     seed = context.params.seed if split.kind is SplitStrategy.CHRONOLOGICAL else split.number
     params = context.params.model_copy(update={"split_strategy": split.kind, "seed": seed})
     manifest = rows.data.rows
     provenance = rows.inputs.provenance
     if provenance is None:
-        raise ValueError("expected a run of feature set v3, whose rows know their capture times")
+        raise DataError("expected a run of feature set v3, whose rows know their capture times, got one of another")
     times = provenance["captured_at"]
+    frame = manifest.assign(captured_at=times.astype(str).to_numpy(object))
     inside = np.arange(len(manifest))
-    if split.kind is SplitStrategy.CHRONOLOGICAL:
-        inside = np.argsort(times.to_numpy(), kind="stable")[: round(len(manifest) * _WINDOW**split.number)]
-    frame = manifest.iloc[inside].assign(captured_at=times.astype(str).to_numpy(object)[inside])
     parts = split_rows(frame, params, horizon, split.name)
+    for _ in range(split.number if split.kind is SplitStrategy.CHRONOLOGICAL else 0):
+        inside = inside[parts != Part.TEST]  # of the window before
+        parts = split_rows(frame.iloc[inside], params, horizon, split.name)
     chosen = np.concatenate([np.sort(inside[parts == part]) for part in Part])
     sizes = [int((parts == part).sum()) for part in Part]
     data = dataclasses.replace(
@@ -105,9 +109,18 @@ def judge(
         horizon: days.
         families: to fit.
         known: what an earlier call returned for the same rows; empty: nothing. Its columns are not fitted again.
+
+    Raises:
+        DataError: ``known`` is about other rows.
+        ConfigError: lightgbm is not installed.
     """
     held_out = pd.concat([rows.manifest_of("val"), rows.manifest_of("test")], ignore_index=True)
     found = held_out[list(_ROW_COLUMNS)].copy()
+    if len(known) and not known[["video_id", "split"]].equals(found[["video_id", "split"]]):
+        raise DataError(
+            "expected predictions of the videos of this split, got those of other videos: they were dealt by another "
+            "run or another version; delete the file"
+        )
     is_test = (found["split"] == Part.TEST).to_numpy()
     for name in known.columns.difference(found.columns):
         found[name] = known[name].to_numpy()

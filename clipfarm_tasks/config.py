@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from clipfarm_tasks.errors import ConfigError
-from clipfarm_tasks.families import Device, Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, Device, Family, Horizon, Strategy
 from clipfarm_tasks.slice_limits import FORM, parse_limit
 
 RATIO_TOLERANCE = 1e-6
@@ -72,7 +72,7 @@ class RunParams(Frozen):
     horizons: tuple[Horizon, ...] = Field(
         default=tuple(Horizon), min_length=1, description="Prediction horizons, in days after publication"
     )
-    models: tuple[Family, ...] = Field(default=tuple(Family), min_length=1, description="Model families to train")
+    models: tuple[Family, ...] = Field(default=DEFAULT_FAMILIES, min_length=1, description="Model families to train")
     split_strategy: SplitStrategy = Field(
         default=SplitStrategy.RANDOM,
         description="random: seeded order of the videos; chronological: oldest captures train, newest test; creator: "

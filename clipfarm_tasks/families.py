@@ -35,6 +35,8 @@ class Family(StrEnum):
     GATED_FUSION_MLP = "gated_fusion_mlp"
     RIDGE = "ridge"
     GBDT = "gbdt"
+    TABM = "tabm"
+    KERNEL = "kernel"
 
 
 ENSEMBLE: Final = "ensemble"
@@ -157,7 +159,36 @@ class GbdtPreset:
     categories: CategoryPreset
 
 
-Recipe = NeuralPreset | GatedPreset | RidgePreset | GbdtPreset
+@dataclass(frozen=True)
+class TabmPreset(NeuralPreset):
+    """TabM adds the number of its members, and the widths that numbers and vectors are embedded to."""
+
+    members: int
+    numeric_dim: int
+    vector_dim: int
+
+
+@dataclass(frozen=True)
+class KernelPreset:
+    """Ridge on Nystroem features of an additive kernel, whose scales are chosen by marginal likelihood.
+
+    ``rows`` of the train part choose the scales, in at most ``iterations`` steps, and of these ``components`` span the
+    features of each block. Penalties are ``alphas`` times the noise that was found, continued as those of ridge.
+    """
+
+    rows: int
+    iterations: int
+    components: int
+    alphas: tuple[float, ...]
+    categories: CategoryPreset
+
+    def ridge(self, noise: float) -> RidgePreset:
+        """The penalties, with ``noise`` in variances of the target."""
+        alphas = tuple(noise * alpha for alpha in self.alphas)
+        return RidgePreset(alphas, alpha_step=3.0, min_share=1e-10, max_share=100.0, categories=self.categories)
+
+
+Recipe = NeuralPreset | GatedPreset | RidgePreset | GbdtPreset | TabmPreset | KernelPreset
 
 
 @dataclass(frozen=True)
@@ -282,4 +313,39 @@ PRESETS: dict[Family, FamilyPreset] = {
             "projector.dropout": Span(0.0, 0.5),
         },
     ),
+    Family.TABM: FamilyPreset(
+        sees_fused=True,
+        sees_modalities=False,
+        needs=Needs(cpus=1, memory_mib=2048, gpu=True),
+        refits=True,
+        start_order=4,
+        hyperparams=TabmPreset(
+            hidden=(256, 256),
+            dropout=0.10,
+            learning_rate=1e-3,
+            weight_decay=1e-4,
+            batch_size=256,
+            least_batch_size=64,
+            members=16,
+            numeric_dim=16,
+            vector_dim=128,
+        ),
+        space=_NEURAL_SPACE,
+        is_default=False,
+    ),
+    Family.KERNEL: FamilyPreset(
+        sees_fused=False,
+        sees_modalities=True,
+        needs=Needs(cpus=1, memory_mib=2048, gpu=False),
+        refits=True,
+        start_order=1,
+        hyperparams=KernelPreset(
+            rows=800, iterations=40, components=256, alphas=(0.3, 1.0, 3.0), categories=_CATEGORIES
+        ),
+        space={"rows": Span(200, 2000, log=True), "components": Span(64, 1024, log=True)},
+        is_default=False,
+    ),
 }
+
+DEFAULT_FAMILIES = tuple(family for family in Family if PRESETS[family].is_default)
+"""The families of a run that does not name them."""

@@ -41,6 +41,11 @@ class Task:
         return self.id.rpartition(".")[0]
 
 
+def all_tasks() -> list[Task]:
+    """The tasks of a run that asks for everything: what Airflow draws."""
+    return tasks_of(RunParams(models=tuple(Family)))
+
+
 def tasks_of(params: RunParams) -> list[Task]:
     """All tasks of a resolved run in a valid order; what the params leave out is not there."""
     scan = Task("scan_metadata")

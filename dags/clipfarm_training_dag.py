@@ -1,7 +1,7 @@
 """Retrain the models that predict how many views a short video has 7 and 30 days after it was published.
 
 Every day at 00:00 UTC: 3 fusion strategies x 2 horizons x 4 families = 24 jobs, in workers or pods, an ensemble of
-each pair, one leaderboard.
+each pair, one leaderboard. Families that are off by default, `tabm` and `kernel`, are trained where `models` has them.
 
 **Inputs** (bucket `CLIPFARM_BUCKET`, connection `clipfarm_s3`): the metadata CSV, the fused manifests with their
 shards, the per-modality vectors. `resolve_run` keeps a copy of CSV, manifests and schemas, and the first task that
@@ -42,11 +42,10 @@ from typing import Any
 from airflow.sdk import Param, TaskGroup, dag, get_current_context, task
 from clipfarm_alerts import alerts
 
-from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.deployment.backend import trains_in_pod
 from clipfarm_tasks.deployment.form import form_fields
 from clipfarm_tasks.deployment.scheduling import DEFAULT_ARGS, slot_of
-from clipfarm_tasks.graph import Task, tasks_of
+from clipfarm_tasks.graph import Task, all_tasks
 
 
 @task(multiple_outputs=False, **slot_of("resolve_run"))
@@ -124,7 +123,7 @@ def clipfarm_training() -> None:
     first = resolve_run()
     groups: dict[str, TaskGroup] = {}
     drawn: dict[str, Any] = {}
-    for box in tasks_of(RunParams()):
+    for box in all_tasks():
         group = box.pair or ("verdict" if box.step in ("leaderboard", "gate") else "")
         if group and group not in groups:
             groups[group] = TaskGroup(group, prefix_group_id=bool(box.pair))

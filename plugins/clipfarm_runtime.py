@@ -11,18 +11,21 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
     AirflowSkipException,
+    DownstreamTasksSkipped,
 )
 
-from clipfarm_tasks.config import Settings
+from clipfarm_tasks.config import RunParams, Settings
 from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
 from clipfarm_tasks.deployment.form import from_form
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, TransientError
 from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy, model_names
+from clipfarm_tasks.graph import all_tasks, tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +47,7 @@ def resolve(context: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         AirflowFailException: the params, the settings or the inputs are wrong; retrying cannot help.
         AirflowException: the store did not answer; a retry may help.
+        DownstreamTasksSkipped: all is well, and some of the drawn tasks are not asked for.
     """
     from clipfarm_tasks.steps.resolve_run import resolve_run
 
@@ -52,9 +56,22 @@ def resolve(context: Mapping[str, Any]) -> dict[str, Any]:
     try:
         store, _ = open_bucket()
         record = resolve_run(store, from_form(context["params"]), context["run_id"], as_of.isoformat())
-        return as_xcom("resolve_run", record)
+        resolved = as_xcom("resolve_run", record)
     except ClipfarmError as error:
         raise_for_airflow(error)
+    left_out = _left_out(record)
+    if left_out:
+        # What this raises ends the task well, but before Airflow would hand on what it returns.
+        context["ti"].xcom_push(BaseXCom.XCOM_RETURN_KEY, resolved)
+        raise DownstreamTasksSkipped(tasks=left_out)
+    return resolved
+
+
+def _left_out(record: RunRecord) -> list[str]:
+    """Ids of the drawn tasks that the run does not ask for; each alone would take a process to find that out."""
+    params = RunParams(strategies=record.strategies, horizons=record.horizons, models=record.models)
+    asked = {task.id for task in tasks_of(params)}
+    return [task.id for task in all_tasks() if task.id not in asked]
 
 
 def run_step(

@@ -68,7 +68,7 @@ def working_set(run_id):
 
 def test_no_two_things_of_a_run_share_a_key_or_leave_its_folder():
     found = list(working_set("r"))
-    assert len(found) == 2 + 2 * 3 + 2 * 2 + 3 + 6 + 4 + 30 * 3
+    assert len(found) == 2 + 2 * 3 + 2 * 2 + 3 + 6 + 6 + 42 * 3
     assert len(set(found)) == len(found)
     assert all(key.startswith("clipfarm/runs/run_id=r/") for key in found)
 

@@ -1,9 +1,9 @@
-"""A fitted scikit-learn pipeline and its files: what ridge and gbdt share."""
+"""A fitted scikit-learn pipeline and its files: what ridge, gbdt and kernel share."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import joblib
 import numpy as np
@@ -17,9 +17,15 @@ from clipfarm_tasks.models.inputs import BLOCK_ROWS, F32, ModelInputs
 from clipfarm_tasks.models.required import check_columns
 
 
+class VectorRows(Protocol):
+    """(N, D) float32 vectors that are read by rows: an array, or what puts them together where they are read."""
+
+    def __getitem__(self, rows: slice, /) -> F32: ...
+
+
 @dataclass(frozen=True)
 class FittedPipeline:
-    """Steps ``pre`` and ``model``, fitted; which columns it reads is known from ``pre`` alone.
+    """Steps ``pre`` to ``model``, fitted; which columns it reads is known from ``pre`` alone.
 
     Attributes:
         pipeline: the published object.
@@ -38,7 +44,7 @@ class FittedPipeline:
         """Wrap a pipeline whose ``pre`` is one of `clipfarm_tasks.models.column_transformer`."""
         return cls(pipeline, *columns_read(pipeline.named_steps["pre"]))
 
-    def predict(self, rows: ModelInputs, vectors: F32, family: Family) -> F32:
+    def predict(self, rows: ModelInputs, vectors: VectorRows, family: Family) -> F32:
         """(N,) float32 predictions for N rows and their (N, D) vectors, in blocks of rows to bound memory.
 
         One thread: the sums then have one order, and a loaded file predicts the same numbers on any machine size.

@@ -86,7 +86,8 @@ def start_at(output: nn.Module, mean: float) -> None:
     one at an unchanged R2, and the artifact's parameters stay as they are.
     """
     layer = output[-1] if isinstance(output, nn.Sequential) else output
-    if not isinstance(layer, nn.Linear):
-        raise TypeError(f"expected nn.Linear as output layer, got {type(layer).__name__}")
+    bias = getattr(layer, "bias", None)
+    if not isinstance(bias, nn.Parameter):
+        raise TypeError(f"expected an output layer with a bias, got {type(layer).__name__}")
     with torch.no_grad():
-        layer.bias.fill_(mean)
+        bias.fill_(mean)

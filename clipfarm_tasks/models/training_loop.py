@@ -46,7 +46,8 @@ def run_epochs(
     after every batch would make a GPU wait for Python.
 
     Args:
-        model: maps ``Batch.inputs`` of B rows to (B,) predictions; on the device of the batches.
+        model: maps ``Batch.inputs`` of B rows to (B,) predictions; on the device of the batches. In training mode it
+            may give (B, K) predictions of K members, each of which is judged for itself.
         train_rows: rows to learn from.
         val_rows: rows that only judge, if any; validation RMSE is over all of them.
         recipe: batch size, learning rate and weight decay.
@@ -117,7 +118,8 @@ def _one_epoch(
     losses: list[Tensor] = []
     for batch in rows.shuffled(torch.randperm(len(rows), generator=order), batch_size):
         optimizer.zero_grad(set_to_none=True)
-        loss = functional.mse_loss(model(*batch.inputs), batch.target)
+        predictions = model(*batch.inputs).reshape(len(batch.target), -1)  # (B, K)
+        loss = functional.mse_loss(predictions, batch.target[:, None].expand_as(predictions))
         torch.autograd.backward(loss)
         optimizer.step()
         average_weights(average, model, steps + len(losses))

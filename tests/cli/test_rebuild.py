@@ -7,7 +7,7 @@ from rich.console import Console
 from clipfarm_tasks import keys
 from clipfarm_tasks.cli.rebuild import rebuilt_table
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, Horizon, Strategy
 from clipfarm_tasks.steps.rebuild import Rebuilt, Verdict
 from clipfarm_tasks.storage import open_store
 
@@ -80,7 +80,9 @@ def test_table_has_a_line_for_each_job():
     results = [
         Rebuilt(Strategy.CONCAT, Horizon.D7, family, verdict)
         for family, verdict in zip(
-            Family, (Verdict.EQUAL, Verdict.NO_SNAPSHOT, Verdict.TARGET_DIFFERS, Verdict.IMPOSSIBLE), strict=True
+            DEFAULT_FAMILIES,
+            (Verdict.EQUAL, Verdict.NO_SNAPSHOT, Verdict.TARGET_DIFFERS, Verdict.IMPOSSIBLE),
+            strict=True,
         )
     ]
     console = Console(width=80, record=True, force_terminal=False)

@@ -8,7 +8,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, ENSEMBLE, Horizon, Strategy
 from clipfarm_tasks.storage import open_store
 
 
@@ -31,7 +31,7 @@ def test_all_jobs_end_well_and_the_leaderboard_is_shown(whole, sample_bucket):
     assert sorted(rows) == sorted(
         [str(int(days)), str(model), str(strategy)]
         for days in Horizon
-        for model in (*Family, ENSEMBLE)
+        for model in (*DEFAULT_FAMILIES, ENSEMBLE)
         for strategy in Strategy
     )
     assert f"snapshots: s3://{sample_bucket}/clipfarm/models/snapshots/run_id=whole/" in whole.stdout

@@ -88,7 +88,7 @@ def test_ids_edges_rules_docs_and_weights_are_one_and_the_same(by_backend):
         for tasks in by_backend.values()
     }
     assert len(graphs) == 1
-    assert [len(tasks) for tasks in by_backend.values()] == [60] * len(BACKENDS)
+    assert [len(tasks) for tasks in by_backend.values()] == [72] * len(BACKENDS)
 
 
 def test_which_jobs_are_pods(by_backend):
@@ -101,6 +101,7 @@ def test_which_jobs_are_pods(by_backend):
     assert {name for name, kind in types["auto"].items() if kind == "TrainingPodOperator"} == {
         "concat_mlp",
         "gated_fusion_mlp",
+        "tabm",
     }
 
 
@@ -108,7 +109,7 @@ def test_only_jobs_on_a_gpu_wait_for_one(by_backend):
     def on_gpu(backend):
         return {name.partition(".train_")[2] for name, task in by_backend[backend].items() if "gpu" in task["pool"]}
 
-    gpu_families = {"concat_mlp", "gated_fusion_mlp"}
+    gpu_families = {"concat_mlp", "gated_fusion_mlp", "tabm"}
     assert on_gpu("local") == on_gpu("kubernetes without GPU") == set()
     assert on_gpu("kubernetes") == on_gpu("auto") == gpu_families
 

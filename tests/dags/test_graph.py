@@ -5,7 +5,8 @@ from datetime import timedelta
 
 STRATEGIES = ("concat", "sum_pool", "max_pool")
 DAYS = ("7d", "30d")
-FAMILIES = ("concat_mlp", "gated_fusion_mlp", "ridge", "gbdt")
+FAMILIES = ("concat_mlp", "gated_fusion_mlp", "ridge", "gbdt", "tabm", "kernel")
+SHARED = ("gated_fusion_mlp", "kernel")  # trained once for all strategies
 NO_STEPS = {"resolve_run", "delete_pods"}
 PAIRS = tuple(f"{strategy}_{days}" for strategy in STRATEGIES for days in DAYS)
 
@@ -44,9 +45,9 @@ def test_edges_are_exactly_those(dag):
     assert edges == expected_edges()
 
 
-def test_60_tasks_with_readable_ids(dag):
+def test_72_tasks_with_readable_ids(dag):
     assert set(dag.task_ids) == {task for edge in expected_edges() for task in edge}
-    assert len(dag.task_ids) == 60
+    assert len(dag.task_ids) == 72
 
 
 def test_a_failed_gate_fails_the_run(dag):
@@ -91,7 +92,7 @@ def test_each_box_does_what_its_id_says(dag):
         assert not task.op_kwargs
         assert {type(part) for part in task.op_args} <= {str, int, type(None)}  # nothing that serialises as an object
         checked += 1
-    assert checked == 58
+    assert checked == 70
 
 
 def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
@@ -106,7 +107,7 @@ def test_the_docs_of_a_box_name_its_file_and_its_command(dag, root):
         given = [word for option, value in options.items() if value is not None for word in (option, str(value))]
         assert command.split() == [name, *given]
         checked += 1
-    assert checked == 58
+    assert checked == 70
 
 
 def test_every_pair_and_family_is_trained_once(dag):
@@ -114,11 +115,11 @@ def test_every_pair_and_family_is_trained_once(dag):
     assert sorted(jobs) == sorted((s, days, f) for s in STRATEGIES for days in (7, 30) for f in FAMILIES)
 
 
-def test_first_gated_job_starts_before_all_jobs_and_the_other_gated_jobs_last(dag):
+def test_the_first_job_that_is_shared_starts_before_all_jobs_and_those_that_share_it_last(dag):
     weights = {task.task_id: task.priority_weight for task in dag.tasks}
     trains = {task_id: weight for task_id, weight in weights.items() if ".train_" in task_id}
-    first = {f"concat_{days}.train_gated_fusion_mlp" for days in DAYS}
-    others = {task_id for task_id in trains if task_id.endswith("gated_fusion_mlp")} - first
+    first = {f"concat_{days}.train_{family}" for days in DAYS for family in SHARED}
+    others = {task_id for task_id in trains if task_id.endswith(SHARED)} - first
     rest = set(trains) - first - others
     assert min(trains[t] for t in first) > max(trains[t] for t in rest)
     assert max(trains[t] for t in others) < min(trains[t] for t in rest)

@@ -9,7 +9,7 @@ import yaml
 from clipfarm_tasks.config import RunParams
 from clipfarm_tasks.deployment.pods import PodSettings
 from clipfarm_tasks.deployment.scheduling import slot_of
-from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, PRESETS, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.models.rows import DEVICE_SHARE
 
 SIZES = {"10 thousand": 10_000, "1 million": 1_000_000, "100 million": 100_000_000}
@@ -20,7 +20,7 @@ LISTED_AT_ONCE = 1000
 GETS_PER_PREFIX = 5500
 
 _FLOAT_BYTES = 4
-_SEE_FUSED = sum(preset.sees_fused for preset in PRESETS.values())
+_SEE_FUSED = sum(PRESETS[family].sees_fused for family in DEFAULT_FAMILIES)
 _MIB = 2**20
 
 

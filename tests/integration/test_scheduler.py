@@ -11,7 +11,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import RunParams, Settings
-from clipfarm_tasks.families import Family, Horizon, Strategy, model_names
+from clipfarm_tasks.families import DEFAULT_FAMILIES, Family, Horizon, Strategy, model_names
 from clipfarm_tasks.graph import tasks_of
 from clipfarm_tasks.run_config import RunConfig
 from clipfarm_tasks.stack.airflow_server import AirflowServer
@@ -50,7 +50,7 @@ WRONG = {"train_ratio": 0.9, "strategie": ["concat"], "horizons": ["7"]}
 LOST = "resolve_manifest_max_pool"
 REUSED = "concat_7d.train_ridge"
 DAY = Horizon(7)
-FULL_JOBS = [(strategy, DAY, family) for strategy in STRATEGIES for family in model_names(tuple(Family))]
+FULL_JOBS = [(strategy, DAY, family) for strategy in STRATEGIES for family in model_names(DEFAULT_FAMILIES)]
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,11 @@ def test_the_record_of_resolve_run_and_the_config_agree(scheduled, full):
     config = RunConfig.model_validate_json(scheduled.read(record["config_key"]))
     assert config.run_id == record["run_id"] == keys.safe_run_id(full)
     assert config.params == RunParams.parse(FULL)
-    assert (record["strategies"], record["horizons"], record["models"]) == (list(STRATEGIES), [7], list(Family))
+    assert (record["strategies"], record["horizons"], record["models"]) == (
+        list(STRATEGIES),
+        [7],
+        list(DEFAULT_FAMILIES),
+    )
     assert config.digest == record["digest"] == RunConfig.digest_of(config.params, config.inputs, config.code)
     assert (config.source_run_id, config.code.git_sha, config.supersedes) == (full, CODE, None)
     head = scheduled.s3_client.head_object(Bucket=BUCKET, Key=keys.METADATA_CSV)

@@ -40,7 +40,7 @@ def fitted_linear(videos, numeric_cols=NUMERIC, log_cols=("subscribers",), categ
     return linear_columns(metadata, numeric_cols, log_cols, categorical_cols, VECTORS, scale, CATEGORIES, is_held=True)
 
 
-@pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
+@pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT, Family.KERNEL])
 def test_the_file_predicts_raw_metadata_without_this_package(family, videos, options, tmp_path):
     model = create(family)
     model.fit(videos.rows, videos.target, videos.rows, videos.target, options())

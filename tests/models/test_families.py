@@ -1,4 +1,4 @@
-"""The contract of a model family, once for all four."""
+"""The contract of a model family, once for all of them."""
 
 import subprocess
 import sys
@@ -21,19 +21,26 @@ from clipfarm_tasks.models import skops_file
 from clipfarm_tasks.models.registry import create, load
 
 ROOT = Path(__file__).parents[2]
-VECTORS_OF = dict.fromkeys(Family, ("fused",)) | {Family.GATED_FUSION_MLP: ("video", "audio", "text")}
+MODALITIES = ("video", "audio", "text")
+VECTORS_OF = dict.fromkeys(Family, ("fused",)) | dict.fromkeys((Family.GATED_FUSION_MLP, Family.KERNEL), MODALITIES)
+NETWORKS = (Family.CONCAT_MLP, Family.GATED_FUSION_MLP, Family.TABM)
 CURVE_OF = {
     Family.CONCAT_MLP: ["concat_mlp"],
     Family.GATED_FUSION_MLP: ["gated_fusion_mlp"],
     Family.RIDGE: [],
     Family.GBDT: ["gbdt_projector"],
+    Family.TABM: ["tabm"],
+    Family.KERNEL: [],
 }
 FILES_OF = {
     Family.CONCAT_MLP: {"concat_mlp.pt"},
     Family.GATED_FUSION_MLP: {"gated_fusion_mlp.pt"},
     Family.RIDGE: {"ridge.skops", "ridge.joblib"},
     Family.GBDT: {"gbdt_projector.pt", "gbdt.skops", "gbdt.joblib"},
+    Family.TABM: {"tabm.pt"},
+    Family.KERNEL: {"kernel.skops", "kernel.joblib"},
 }
+STEPS_OF = {Family.RIDGE: ["pre", "model"], Family.GBDT: ["pre", "model"], Family.KERNEL: ["pre", "kernels", "model"]}
 
 pytestmark = pytest.mark.parametrize("family", list(Family), ids=str)
 
@@ -142,7 +149,7 @@ def test_the_same_seed_predicts_bit_by_bit_the_same(family, model, videos, optio
 def test_another_seed_changes_what_starts_at_random(family, model, videos, options):
     other, _ = fit(family, videos.take(range(150)), videos.take(range(150, 200)), options(seed=8))
     same = np.array_equal(other.predict(videos.rows), model.predict(videos.rows))
-    assert same == (family is Family.RIDGE)
+    assert same == (not PRESETS[family].is_seeded)
 
 
 def test_unseen_and_missing_categories_are_alike_to_a_network_and_finite_everywhere(family, model, videos):
@@ -152,7 +159,7 @@ def test_unseen_and_missing_categories_are_alike_to_a_network_and_finite_everywh
     )
     assert np.isfinite(model.predict(unseen)).all()
     assert np.isfinite(model.predict(missing)).all()
-    if family in (Family.CONCAT_MLP, Family.GATED_FUSION_MLP):
+    if family in NETWORKS:
         np.testing.assert_array_equal(model.predict(unseen), model.predict(missing))
 
 
@@ -347,8 +354,8 @@ def test_artifacts_hold_exactly_the_published_keys(family, model, videos, tmp_pa
             PUBLISHED[path.name](content)
         elif path.suffix == ".skops":
             pipeline = skops_file.load(path)
-            prefix, width = ("fused", 19) if family is Family.RIDGE else ("proj", 8)
-            assert list(pipeline.named_steps) == ["pre", "model"]
+            prefix, width = ("proj", 8) if family is Family.GBDT else ("fused", 19)
+            assert list(pipeline.named_steps) == STEPS_OF[family]
             assert type(pipeline.named_steps["pre"]) is ColumnTransformer
             assert list(pipeline.named_steps["pre"].named_transformers_) == ["num", "cat"]
             assert list(pipeline.feature_names_in_) == [
@@ -399,6 +406,14 @@ def check_gated(content):
     }
 
 
+def check_tabm(content):
+    assert set(content) == {"model_state_dict", "model_config", "preprocess"}
+    assert set(content["preprocess"]) == PREPROCESS_KEYS
+    assert content["model_config"] == {"fused_dim": 19, "numeric_dim": 3, "cat_cardinalities": [5, 3]}
+    shapes = {name: tuple(value.shape) for name, value in content["model_state_dict"].items()}
+    assert shapes.items() >= {**linear("vector.0", 19, 128), "cat_embeddings.0.weight": (5, 2)}.items()
+
+
 def check_projector(content):
     assert set(content) == {"state_dict", "input_dim", "projector_dim"}
     assert (content["input_dim"], content["projector_dim"]) == (19, 8)
@@ -418,4 +433,5 @@ PUBLISHED = {
     "concat_mlp.pt": check_concat,
     "gated_fusion_mlp.pt": check_gated,
     "gbdt_projector.pt": check_projector,
+    "tabm.pt": check_tabm,
 }

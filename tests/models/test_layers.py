@@ -35,7 +35,7 @@ def test_start_at_sets_the_last_bias_and_only_that():
     after = network.state_dict()
     assert after["3.bias"].item() == 7.5
     assert all(torch.equal(after[name], before[name]) for name in before if name != "3.bias")
-    with pytest.raises(TypeError, match=r"expected nn.Linear as output layer, got GELU"):
+    with pytest.raises(TypeError, match=r"expected an output layer with a bias, got GELU"):
         start_at(nn.GELU(), 1.0)
 
 

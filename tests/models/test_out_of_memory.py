@@ -220,7 +220,7 @@ def recipe_of(family, batch_size):
     return replace(preset, batch_size=batch_size), lambda report: report.hyperparams["batch_size"]
 
 
-@pytest.mark.parametrize("family", [Family.CONCAT_MLP, Family.GATED_FUSION_MLP, Family.GBDT])
+@pytest.mark.parametrize("family", [Family.CONCAT_MLP, Family.GATED_FUSION_MLP, Family.GBDT, Family.TABM])
 def test_a_family_is_as_if_its_preset_had_half_the_batch(monkeypatch, videos, options, family):
     def fitted(size):
         recipe, batch_size = recipe_of(family, size)

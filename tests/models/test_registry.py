@@ -18,7 +18,7 @@ def test_a_folder_without_the_file_is_named(family, tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "unneeded"),
-    [("ridge", "torch"), ("concat_mlp", "sklearn"), ("gated_fusion_mlp", "sklearn")],
+    [("ridge", "torch"), ("kernel", "torch"), ("concat_mlp", "sklearn"), ("gated_fusion_mlp", "sklearn")],
 )
 def test_a_family_imports_only_what_it_needs(family, unneeded):
     code = (

@@ -17,6 +17,8 @@ from clipfarm_tasks.models import skops_file
 from clipfarm_tasks.models.family import FitOptions
 from clipfarm_tasks.models.registry import create, load
 
+PIPELINES = (Family.RIDGE, Family.GBDT, Family.KERNEL)
+
 
 class Bomb:
     """Unpickling it writes a file: the proof that somebody unpickled."""
@@ -35,7 +37,7 @@ def saved(videos, tmp_path_factory):
         ("subscribers", "duration"), ("country",), FeatureSet.V2_LOG_COUNTS, 0, Device.CPU, 1, 1, 1, projector_dim=4
     )
     folders = {}
-    for family in (Family.RIDGE, Family.GBDT):
+    for family in PIPELINES:
         folders[family] = tmp_path_factory.mktemp(family)
         model = create(family)
         model.fit(videos.rows, videos.target, videos.rows, videos.target, options)
@@ -43,7 +45,7 @@ def saved(videos, tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
+@pytest.mark.parametrize("family", PIPELINES)
 def test_both_files_hold_the_same_pipeline(saved, family, videos):
     ours = skops_file.load(saved[family] / f"{family}.skops")
     downstream = joblib.load(saved[family] / f"{family}.joblib")
@@ -53,7 +55,7 @@ def test_both_files_hold_the_same_pipeline(saved, family, videos):
     np.testing.assert_array_equal(ours.predict(frame), downstream.predict(frame))
 
 
-@pytest.mark.parametrize("family", [Family.RIDGE, Family.GBDT])
+@pytest.mark.parametrize("family", PIPELINES)
 def test_a_planted_joblib_file_is_never_opened(saved, family, videos, tmp_path):
     expected = load(family, saved[family]).predict(videos.rows)
     folder, unpickled = tmp_path / "models", tmp_path / "unpickled"

@@ -53,9 +53,9 @@ def assert_pre_is_the_same(pipelines, videos, options, prefix, width):
         np.testing.assert_array_equal(one.transform(frame), other.transform(frame))
 
 
-@pytest.mark.parametrize("family", [Family.RIDGE])
-def test_ridge_does_not_see_the_validation_part_at_all(pair, videos, options, tmp_path):
-    pipelines = [skops_file.load(path) for path in saved(pair, tmp_path, "ridge.skops")]
+@pytest.mark.parametrize("family", [Family.RIDGE, Family.KERNEL])
+def test_a_linear_model_does_not_see_the_validation_part_at_all(pair, family, videos, options, tmp_path):
+    pipelines = [skops_file.load(path) for path in saved(pair, tmp_path, f"{family}.skops")]
     assert_pre_is_the_same(pipelines, videos, options, "fused", 19)
     one, other = (pipeline.named_steps["model"] for pipeline in pipelines)
     assert (one.alpha_, one.intercept_) == (other.alpha_, other.intercept_)
@@ -63,7 +63,7 @@ def test_ridge_does_not_see_the_validation_part_at_all(pair, videos, options, tm
     np.testing.assert_array_equal(pair[0].predict(videos.rows), pair[1].predict(videos.rows))
 
 
-@pytest.mark.parametrize("family", [Family.CONCAT_MLP, Family.GATED_FUSION_MLP])
+@pytest.mark.parametrize("family", [Family.CONCAT_MLP, Family.GATED_FUSION_MLP, Family.TABM])
 def test_preprocess_of_a_network_is_that_of_the_train_part(pair, family, videos, tmp_path):
     found = [torch.load(path, weights_only=True) for path in saved(pair, tmp_path, f"{family}.pt")]
     one, other = (content["preprocess"] for content in found)

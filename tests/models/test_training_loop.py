@@ -174,6 +174,27 @@ def test_one_batch_is_one_step_of_adamw():
     np.testing.assert_allclose(model.linear.weight.detach().numpy()[0], expected, rtol=1e-5)
 
 
+class Lines(nn.Module):
+    """(B, 2) to (B, 2) of two `Line`s in training, and to their mean (B,) otherwise."""
+
+    def __init__(self):
+        super().__init__()
+        self.members = nn.ModuleList([Line(-1.0), Line(2.0)])
+
+    def forward(self, features):
+        members = torch.stack([member(features) for member in self.members], dim=1)
+        return members if self.training else members.mean(dim=1)
+
+
+def test_each_of_several_members_learns_as_if_it_were_alone():
+    together, alone = Lines(), [Line(-1.0), Line(2.0)]
+    for model in (together, *alone):
+        run_epochs(model, part(16, 0.5), None, recipe(), 3, 1, seed=0)
+    for member, single in zip(together.members, alone, strict=True):
+        torch.testing.assert_close(member.linear.weight, single.linear.weight)  # AdamW knows no scale of a loss
+    assert not torch.equal(*(line.linear.weight for line in alone))
+
+
 def test_validation_and_prediction_in_blocks_are_as_in_one_piece(monkeypatch):
     def results():
         model, data = Line(0.3), part(20, slope=1.0)

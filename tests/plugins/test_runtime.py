@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import clipfarm_runtime
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException, DownstreamTasksSkipped
 from pydantic import ValidationError
 
 from clipfarm_tasks import errors
@@ -20,7 +20,7 @@ from clipfarm_tasks.contracts import (
     MaintenanceRecord,
     RunRecord,
 )
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, Family, Horizon, Strategy
 
 RUN = RunRecord(
     run_id="a-run",
@@ -31,6 +31,8 @@ RUN = RunRecord(
     models=(Family.RIDGE,),
 )
 RUN_JSON = json.loads(json.dumps(RUN.model_dump(mode="json")))
+TASKS_OF_A_PAIR = ("build_split", *(f"train_{family}" for family in Family), "ensemble", "publish_snapshot")
+PAIRS = [f"{strategy}_{int(horizon)}d" for strategy in Strategy for horizon in Horizon]
 RECORD = GateRecord(jobs=1, leaderboard_key="clipfarm/models/snapshots/run_id=a-run/comparison/")
 
 
@@ -60,7 +62,14 @@ def steps(monkeypatch):
 
 def context(**changes):
     dag_run = types.SimpleNamespace(run_after=datetime(2026, 3, 2, 1, tzinfo=UTC))
-    return {"params": {"seed": 7}, "run_id": "manual__1", "dag_run": dag_run} | changes
+    return {"params": {"seed": 7}, "run_id": "manual__1", "dag_run": dag_run, "ti": TaskInstance()} | changes
+
+
+class TaskInstance(dict):
+    """What was pushed as XCom, by key."""
+
+    def xcom_push(self, key, value):
+        self[key] = value
 
 
 def test_passes_the_combination_as_the_closed_sets(steps):
@@ -137,22 +146,59 @@ def test_record_limit(steps, extra, fits):
         clipfarm_runtime.run_step("gate", RUN_JSON)
 
 
+def everything():
+    return RUN.model_copy(update={"strategies": tuple(Strategy), "horizons": tuple(Horizon), "models": tuple(Family)})
+
+
 def test_resolve_takes_the_logical_date(steps):
-    steps.outcome = RUN
+    steps.outcome = everything()
     day = datetime(2026, 3, 1, tzinfo=UTC)
-    assert clipfarm_runtime.resolve(context(logical_date=day)) == RUN_JSON
+    assert clipfarm_runtime.resolve(context(logical_date=day)) == steps.outcome.model_dump(mode="json")
     assert steps == [("the store", {"seed": 7}, "manual__1", "2026-03-01T00:00:00+00:00")]
 
 
 @pytest.mark.parametrize("changes", [{}, {"logical_date": None}])
 def test_resolve_takes_run_after_where_there_is_no_logical_date(steps, changes):
+    steps.outcome = everything()
     clipfarm_runtime.resolve(context(**changes))
     assert steps[0][3] == "2026-03-02T01:00:00+00:00"
 
 
 def test_resolve_hears_an_emptied_text_field_as_not_given(steps):
+    steps.outcome = everything()
     clipfarm_runtime.resolve(context(params={"run_label": None, "seed": None, "other": None}))
     assert steps[0][1] == {"seed": None, "other": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "skipped"),
+    [
+        ({"models": DEFAULT_FAMILIES}, {f"{pair}.train_{family}" for pair in PAIRS for family in ("tabm", "kernel")}),
+        (
+            {"horizons": (Horizon.D30,)},
+            {f"{step}_7d" for step in ("filter_metadata", "split_videos", "baselines")}
+            | {f"{strategy}_7d.{task}" for strategy in Strategy for task in TASKS_OF_A_PAIR},
+        ),
+        (
+            {"models": (Family.GBDT,)},
+            {f"{pair}.{task}" for pair in PAIRS for task in TASKS_OF_A_PAIR if task.startswith(("train_", "ensemble"))}
+            - {f"{pair}.train_gbdt" for pair in PAIRS},
+        ),
+        (
+            {"strategies": (Strategy.CONCAT, Strategy.MAX_POOL)},
+            {"resolve_manifest_sum_pool", "reconstruct_fused_sum_pool"}
+            | {f"sum_pool_{int(horizon)}d.{task}" for horizon in Horizon for task in TASKS_OF_A_PAIR},
+        ),
+    ],
+)
+def test_resolve_skips_exactly_what_is_not_asked_for_and_hands_the_record_on(steps, changes, skipped):
+    steps.outcome = everything().model_copy(update=changes)
+    asked = context()
+    with pytest.raises(DownstreamTasksSkipped) as caught:
+        clipfarm_runtime.resolve(asked)
+    assert len(set(caught.value.tasks)) == len(caught.value.tasks)
+    assert set(caught.value.tasks) == skipped
+    assert asked["ti"] == {"return_value": steps.outcome.model_dump(mode="json")}
 
 
 def test_a_broken_record_of_the_run_is_an_error(steps):

@@ -89,7 +89,7 @@ def test_runs_a_dag_tells_why_a_task_failed_and_leaves_nothing_running(airflow, 
             "password": "a-secret",
             "extra": {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1"},
             "threads": "1",
-            "families": 4,
+            "families": 6,
             "ambient": ["AWS_EC2_METADATA_DISABLED"],
         }
 

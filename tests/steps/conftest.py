@@ -10,7 +10,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Modality, Strategy, model_names
+from clipfarm_tasks.families import DEFAULT_FAMILIES, ENSEMBLE, Horizon, Modality, Strategy, model_names
 from clipfarm_tasks.steps.catalog import execute
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.resolve_run import resolve_run
@@ -275,7 +275,7 @@ def finished(s3_server, s3_session):
     run.resolve(
         strategies=[Strategy.CONCAT, Strategy.MAX_POOL],
         horizons=list(Horizon),
-        models=list(Family),
+        models=list(DEFAULT_FAMILIES),
         rank_metric="val_r2_log",
     )
     run.whole()

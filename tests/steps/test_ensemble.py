@@ -7,7 +7,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, ENSEMBLE, Family, Horizon, Strategy
 from clipfarm_tasks.models.ensemble import blend_weights, cross_fitted
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
@@ -23,9 +23,11 @@ def members(run, part):
     """(N, M) published predictions of the families, and the frame they come from."""
     frames = [
         run.frame(f"{keys.job_snapshot(run.id, family, *PAIR)}predictions/{part}.parquet").set_index("video_id")
-        for family in Family
+        for family in DEFAULT_FAMILIES
     ]
-    columns = [frame.loc[frames[0].index, f"pred_{family}_log"] for family, frame in zip(Family, frames, strict=True)]
+    columns = [
+        frame.loc[frames[0].index, f"pred_{family}_log"] for family, frame in zip(DEFAULT_FAMILIES, frames, strict=True)
+    ]
     return np.stack(columns, axis=1), frames[0]
 
 
@@ -34,7 +36,7 @@ def test_weights_are_those_of_the_val_part_and_make_the_test_predictions(blended
     predictions, frame = members(run, "val")
     truth = frame["y_true_log"].to_numpy()
     weights = json.loads(files["models/ensemble.json"])["weights"]
-    assert list(weights) == [str(family) for family in Family]
+    assert list(weights) == [str(family) for family in DEFAULT_FAMILIES]
     np.testing.assert_allclose([*weights.values()], blend_weights(predictions, truth))
     prefix = keys.job_snapshot(run.id, ENSEMBLE, *PAIR)
     of_test, _ = members(run, "test")
@@ -56,8 +58,8 @@ def test_the_snapshot_holds_its_members_files_and_tells_their_data(blended):
     run, files = blended
     config = json.loads(files["config_used.json"])
     assert (config["model_family"], config["trained_models"]) == (ENSEMBLE, [ENSEMBLE])
-    assert set(config["hyperparams"][ENSEMBLE]["weights"]) == set(Family)
-    for family in Family:
+    assert set(config["hyperparams"][ENSEMBLE]["weights"]) == set(DEFAULT_FAMILIES)
+    for family in DEFAULT_FAMILIES:
         of_job = run.files(keys.job_snapshot(run.id, family, *PAIR))
         assert {name: body for name, body in of_job.items() if name.startswith("models/")}.items() <= files.items()
         job = json.loads(of_job["config_used.json"])

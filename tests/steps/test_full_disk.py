@@ -8,7 +8,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import ConfigError
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, Family, Horizon, Strategy
 from clipfarm_tasks.storage import Store
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
@@ -45,7 +45,7 @@ def told(what, *, after_download=False):
 @pytest.fixture
 def resolved(upstream, run):
     upstream.upload()
-    run.resolve(strategies=[PAIR[0]], horizons=[PAIR[1]], models=list(Family))
+    run.resolve(strategies=[PAIR[0]], horizons=[PAIR[1]], models=DEFAULT_FAMILIES)
     return run
 
 

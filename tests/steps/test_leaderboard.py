@@ -9,7 +9,7 @@ import pytest
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.evaluation.reports import Documents
-from clipfarm_tasks.families import ENSEMBLE, Baseline, Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, ENSEMBLE, Baseline, Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import parquet_bytes
 
 METRICS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
@@ -166,14 +166,14 @@ def test_what_each_job_costs(finished):
             files = finished.files(f"{prefix}models/").items()
             assert row["model_bytes"] == sum(len(body) for name, body in files if not name.endswith(".joblib"))
             continue
-        members = [rows[days, strategy, family] for family in Family]
+        members = [rows[days, strategy, family] for family in DEFAULT_FAMILIES]
         assert row["ms_per_1000_predictions"] == pytest.approx(sum(m["ms_per_1000_predictions"] for m in members))
         assert row["model_bytes"] == sum(member["model_bytes"] for member in members)
         pair = finished.json(
             f"{keys.pair_snapshot(finished.id, Strategy(strategy), Horizon(days))}metrics_summary.json"
         )
         assert pair["cost"] == {
-            name: {field: rows[days, strategy, name][field] for field in told} for name in (*Family, ENSEMBLE)
+            name: {field: rows[days, strategy, name][field] for field in told} for name in (*DEFAULT_FAMILIES, ENSEMBLE)
         }
     for days in (7, 30):
         of_horizon = [row for row in document["rows"] if row["target_horizon_days"] == days]
@@ -265,7 +265,7 @@ def test_labels_that_nothing_explains_end_without_skill(upstream, store, run, le
     if leaks:
         upstream.metadata["channel_subscriber_count"] = np.tile(views, 2)
     upstream.upload()
-    run.resolve(models=list(Family), max_epochs=40, leakage_probes="report" if leaks else "block")
+    run.resolve(models=DEFAULT_FAMILIES, max_epochs=40, leakage_probes="report" if leaks else "block")
     run.whole()
     for row in json.loads(comparison(run)["metrics_comparison.json"])["rows"]:
         low, high = row["skill_interval"]

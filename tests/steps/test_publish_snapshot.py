@@ -10,10 +10,10 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, ENSEMBLE, Family, Horizon, Strategy
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
-MODELS = [*map(str, Family), ENSEMBLE]
+MODELS = [*map(str, DEFAULT_FAMILIES), ENSEMBLE]
 FILES = {
     "config_used.json", "data_summary.json", "metrics_summary.json", "slice_metrics_text_present.json",
     "slices.json", "split_manifest.parquet", "leaderboard.csv", "predictions/val.parquet", "predictions/test.parquet",
@@ -22,7 +22,8 @@ FILES = {
     "models/ridge.skops", "models/gbdt.skops", "models/ensemble.json",
     "models/gbdt_projector.pt", "curves/concat_mlp_curve.json", "curves/gated_fusion_mlp_curve.json",
     "curves/gbdt_projector_curve.json",
-    *(f"models/{family}_{block}.arrow" for family in Family for block in ("text_neighbours", "creator_history")),
+    *(f"models/{family}_text_neighbours.arrow" for family in DEFAULT_FAMILIES),
+    *(f"models/{family}_creator_history.arrow" for family in DEFAULT_FAMILIES),
 }  # fmt: skip
 COLUMNS = ["rmse_log", "mae_log", "r2_log", "rmse_raw", "mae_raw"]
 

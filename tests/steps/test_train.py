@@ -12,7 +12,7 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.contracts import SplitRecord, Throughput
 from clipfarm_tasks.errors import DataError
-from clipfarm_tasks.families import Family, Horizon, Modality, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, ENSEMBLE, Family, Horizon, Modality, Strategy
 from clipfarm_tasks.steps import train as train_module
 from clipfarm_tasks.steps.context import parquet_bytes
 from clipfarm_tasks.steps.training_rows import training_rows
@@ -37,6 +37,8 @@ OWN_FILES = {
         "models/gbdt_projector.pt",
         "curves/gbdt_projector_curve.json",
     },
+    Family.TABM: {"models/tabm.pt", "curves/tabm_curve.json"},
+    Family.KERNEL: {"models/kernel.skops", "models/kernel.joblib"},
 }
 for name, own in OWN_FILES.items():
     own |= {f"models/{name}_text_neighbours.arrow", f"models/{name}_creator_history.arrow"}
@@ -71,7 +73,7 @@ def assert_complete(files):
         assert entry == {"size": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_snapshot_holds_exactly_the_files_readers_expect(finished, family):
     files = snapshot(finished, family)
     assert set(files) == DOCUMENTS | OWN_FILES[family]
@@ -79,7 +81,7 @@ def test_snapshot_holds_exactly_the_files_readers_expect(finished, family):
     assert json.loads(files["_SUCCESS"])["digest"] == finished.record.digest
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_documents_hold_every_field_readers_expect(finished, family):
     files = snapshot(finished, family)
     config = json.loads(files["config_used.json"])
@@ -121,7 +123,7 @@ def test_documents_hold_every_field_readers_expect(finished, family):
 
 
 @pytest.mark.parametrize("strategy", [Strategy.CONCAT, Strategy.MAX_POOL])
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_importance_is_told_by_what_the_family_sees(finished, family, strategy):
     found = json.loads(snapshot(finished, family, (strategy, Horizon.D7))["importance.json"])
     apart = strategy is Strategy.CONCAT or family is Family.GATED_FUSION_MLP
@@ -134,7 +136,7 @@ def test_importance_is_told_by_what_the_family_sees(finished, family, strategy):
     assert any(one["mean"] != 0 for one in found["blocks"]) == (family is not Family.GBDT)
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_columns_of_the_tables_are_those_readers_expect(finished, family):
     prefix = keys.job_snapshot(finished.id, family, *PAIR)
     split = finished.frame(f"{prefix}split_manifest.parquet")
@@ -217,11 +219,11 @@ def test_two_runs_with_the_same_inputs_and_seed_are_identical(upstream, run):
     upstream.upload()
     found = []
     for run_id in ("one", "two"):
-        run.resolve(run_id, models=list(Family))
+        run.resolve(run_id, models=DEFAULT_FAMILIES)
         run.jobs()
-        found.append({family: snapshot(run, family) for family in Family})
+        found.append({family: snapshot(run, family) for family in DEFAULT_FAMILIES})
     one, two = found
-    for family in Family:
+    for family in DEFAULT_FAMILIES:
         assert json.loads(one[family]["metrics_summary.json"])["run_id"] == "one"
         metrics = [json.loads(files[family]["metrics_summary.json"])["models"] for files in found]
         assert metrics[0] == metrics[1]
@@ -237,7 +239,7 @@ def test_two_runs_with_the_same_inputs_and_seed_are_identical(upstream, run):
                 assert one[family][name] == two[family][name]
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_mapped_vectors_give_the_same_model(upstream, run, family):
     upstream.upload()
     found = []
@@ -278,15 +280,15 @@ def test_no_fit_sees_the_test_part(upstream, run):
     upstream.upload()
     found = []
     for run_id in ("clean", "poisoned"):
-        run.resolve(run_id, models=list(Family), max_epochs=3)
+        run.resolve(run_id, models=DEFAULT_FAMILIES, max_epochs=3)
         run.splits()
         if run_id == "poisoned":
             poison_test_targets(run)
-        for family in Family:
+        for family in DEFAULT_FAMILIES:
             run.step("train", *PAIR, family)
-        found.append({family: snapshot(run, family) for family in Family})
+        found.append({family: snapshot(run, family) for family in DEFAULT_FAMILIES})
     clean, poisoned = found
-    for family in Family:
+    for family in DEFAULT_FAMILIES:
         for name in reproducible(family) | {"predictions/val.parquet"}:
             assert clean[family][name] == poisoned[family][name], name
         fits = [json.loads(files[family]["config_used.json"])["hyperparams"] for files in found]
@@ -345,6 +347,24 @@ def test_gated_family_is_fitted_once_for_all_strategies(upstream, run, fits):
         assert json.loads(files["metrics_summary.json"])["fusion_strategy"] == strategy
 
 
+def test_families_that_are_off_by_default_are_trained_and_blended_where_they_are_asked_for(upstream, run, fits):
+    upstream.upload()
+    members = ["ridge", "tabm", "kernel"]
+    run.resolve(strategies=["concat", "max_pool"], models=members, max_epochs=2)
+    run.jobs()
+    assert sorted(fits) == ["kernel", "ridge", "ridge", "tabm", "tabm"]
+    shared = [snapshot(run, Family.KERNEL, (strategy, Horizon.D7)) for strategy in ("concat", "max_pool")]
+    assert len({files["models/kernel.skops"] for files in shared}) == 1
+    for family in (Family.TABM, Family.KERNEL):
+        files = snapshot(run, family)
+        assert set(files) == DOCUMENTS | OWN_FILES[family]
+        assert_complete(files)
+    run.step(ENSEMBLE, *PAIR)
+    blended = snapshot(run, ENSEMBLE)
+    assert list(json.loads(blended["models/ensemble.json"])["weights"]) == members
+    assert set(blended) > {"models/tabm.pt", "models/kernel.skops", "models/ridge.skops"}
+
+
 def test_gated_family_is_fitted_again_for_other_rows(upstream, run, fits):
     upstream.manifests[Strategy.MAX_POOL] = upstream.manifests[Strategy.MAX_POOL].tail(20)
     upstream.upload()
@@ -356,9 +376,9 @@ def test_gated_family_is_fitted_again_for_other_rows(upstream, run, fits):
 def test_no_text_at_all(upstream, run):
     upstream.npy = {key: value for key, value in upstream.npy.items() if f"/{Modality.TEXT}/" not in key}
     upstream.upload()
-    run.resolve(models=list(Family), max_text_loss=1)
+    run.resolve(models=DEFAULT_FAMILIES, max_text_loss=1)
     run.jobs()
-    for family in Family:
+    for family in DEFAULT_FAMILIES:
         slices = json.loads(snapshot(run, family)["slice_metrics_text_present.json"])
         assert slices[family]["test"]["text_present_1"] == {"n": 0}
         assert slices[family]["test"]["text_present_0"]["n"] == 5
@@ -470,7 +490,7 @@ def test_two_workers_at_once_leave_one_complete_snapshot(prepared, tmp_path):
     assert published == {hashlib.sha256(files["_SUCCESS"]).hexdigest()}
 
 
-@pytest.mark.parametrize("family", list(Family))
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_the_required_columns_alone_are_enough(upstream, run, family):
     upstream.metadata = upstream.metadata[["video_id", "horizon_days", "horizon_view_count"]]
     upstream.upload()

@@ -112,6 +112,13 @@ class RunParams(Frozen):
         description="All families but gbdt, which gains nothing: fit once more on train and val together after val has "
         "chosen the epochs; metrics of val stay those of the fit that has not seen it",
     )
+    bags: int = Field(
+        default=1,
+        ge=1,
+        le=20,
+        description="Fits of each family with seeds of their own, whose mean predicts; ridge, which has no seed, is "
+        "fitted once",
+    )
     device: Device = Field(
         default=Device.AUTO, description="Device of the neural families; auto takes CUDA when there is one"
     )

@@ -51,6 +51,7 @@ MaxQuarantined = Annotated[float, typer.Option("--max-quarantined-fraction", hel
 Extra = Annotated[list[str], typer.Option("--extra-feature", help=f"{_help('extra_features')}; repeatable.")]
 Exclude = Annotated[list[str], typer.Option("--exclude-feature", help=f"{_help('exclude_features')}; repeatable.")]
 MaxLost = Annotated[float, typer.Option("--max-lost-fraction", help=_help("max_lost_fraction"))]
+Bags = Annotated[int, typer.Option("--bags", help=_help("bags"))]
 Refit = Annotated[bool, typer.Option("--refit/--no-refit", help=_help("refit"))]
 MaxTextLoss = Annotated[float, typer.Option("--max-text-loss", help=_help("max_text_loss"))]
 SliceLimits = Annotated[list[str], typer.Option("--slice-limit", help=f"{_help('slice_limits')}; repeatable.")]

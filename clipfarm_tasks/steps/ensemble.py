@@ -1,7 +1,6 @@
 """Blend the families of a pair: weights from their predictions of the val part, which trained none of them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from clipfarm_tasks.models.ensemble import FOLDS, SHRINKAGE, blend, blend_weight
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
     download_model,
+    move_files,
     read_documents,
     snapshot_record,
     write_documents,
@@ -48,7 +48,7 @@ def ensemble(context: StepContext, strategy: Strategy, horizon: Horizon) -> Snap
         for family in context.params.models:
             download_model(context, strategy, horizon, family, temporary / family)
             jobs[str(family)] = read_documents(temporary / family)
-            _move_models(temporary / family, folder)
+            move_files(temporary / family, "models", folder)
         data = training_rows(context, strategy, horizon).data  # of no family: without vectors
         weights, predictions = _blend(jobs, data.rows.set_index("video_id")["creator"], scope.where)
         write_weights(folder / "models", weights)
@@ -58,11 +58,6 @@ def ensemble(context: StepContext, strategy: Strategy, horizon: Horizon) -> Snap
         write_documents(folder, documents, data.rows)
         marker = publish(context.store, run_id, prefix, digest, folder)
     return snapshot_record(context, prefix, marker, reused=False)
-
-
-def _move_models(job: Path, folder: Path) -> None:
-    for file in (job / "models").iterdir():
-        file.rename(folder / "models" / file.name)
 
 
 def _blend(

@@ -46,7 +46,9 @@ def measured_cost(clock: FitClock, model: Predictor, test: ModelInputs, folder: 
         "fit_cpu_seconds": clock.cpu_s,
         "process_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # Linux tells KiB
         "ms_per_1000_predictions": shortest_s * 1000 * _ROWS / len(asked),
-        "model_bytes": sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".joblib"),
+        "model_bytes": sum(
+            file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.suffix != ".joblib"
+        ),
     }
 
 

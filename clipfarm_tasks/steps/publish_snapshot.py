@@ -13,6 +13,7 @@ from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.snapshot_folder import (
     SPLIT_MANIFEST,
     download_model,
+    move_files,
     read_documents,
     snapshot_record,
     write_documents,
@@ -55,7 +56,5 @@ def _collect(
         download_model(context, strategy, horizon, model, folder)
         jobs[str(model)] = read_documents(folder)
         for kind in ("models", "curves"):
-            (target / kind).mkdir(exist_ok=True)
-            for file in (folder / kind).glob("*"):
-                file.rename(target / kind / file.name)
+            move_files(folder, kind, target)
     return jobs

@@ -78,6 +78,14 @@ def download_folder(store: Store, prefix: str, marker: Marker, folder: Path) -> 
         path.write_bytes(fetched.body if whole else read_file(store, prefix, marker, name))
 
 
+def move_files(snapshot: Path, kind: str, target: Path) -> None:
+    """Move the files under ``kind``, which is models or curves, of one snapshot's folder to those of another."""
+    for file in [path for path in (snapshot / kind).rglob("*") if path.is_file()]:
+        moved = target / file.relative_to(snapshot)
+        moved.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(moved)
+
+
 def download_model(context: StepContext, strategy: Strategy, horizon: Horizon, model: ModelName, folder: Path) -> None:
     """Fetch the finished snapshot of one model of a pair.
 
@@ -111,8 +119,8 @@ def load_model(store: Store, prefix: str, digest: str, model: ModelName) -> Pred
         raise DataError(f"expected a finished snapshot, got none, in {store.uri(prefix)}")
     names = [name for name in marker.files if name.startswith("models/") and not name.endswith(".joblib")]
     with temporary_folder("a model", sum(marker.files[name].size for name in names)) as folder:
-        (folder / "models").mkdir()
         for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(read_file(store, prefix, marker, name))
         return load(model, folder / "models")
 

@@ -108,7 +108,7 @@ class Fitted:
 
 def fit_and_predict(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family) -> Fitted:
     """Learn from train and val as the run's params say, and predict val and test."""
-    model, options, clock = create(family), _options(context, rows), FitClock()
+    model, options, clock = create(family, bags=context.params.bags), _options(context, rows), FitClock()
     with clock.running():
         report = model.fit(
             rows.inputs_of("train"), rows.target_of("train"), rows.inputs_of("val"), rows.target_of("val"), options

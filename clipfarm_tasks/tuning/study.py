@@ -22,7 +22,7 @@ from clipfarm_tasks.tuning.space import suggested, values_of_code
 
 log = logging.getLogger(__name__)
 _OF_CODE = {"preset": "code"}  # attribute of the trial with the preset of the code
-_EPOCHS_BEFORE_PRUNING = 3
+_FIRST_PRUNED_EPOCH = 3
 
 Score = Callable[[Trial, dict[str, float]], float]
 """The val RMSE in log space of a trial with these values; may raise `optuna.TrialPruned`."""
@@ -34,7 +34,7 @@ class Budget:
 
     Attributes:
         trials: trials that end well or are pruned; one that died is made up for.
-        minutes: since the first trial started; a trial that is running is left to end.
+        minutes: since the start of the first trial that did not fail; a trial that is running is left to end.
         stale_minutes: a trial that runs for longer is dead.
     """
 
@@ -57,7 +57,7 @@ def open_study(store: Store, name: str, family: Family) -> optuna.Study:
     """
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
-    pruner = optuna.pruners.MedianPruner(n_warmup_steps=_EPOCHS_BEFORE_PRUNING)
+    pruner = optuna.pruners.MedianPruner(n_warmup_steps=_FIRST_PRUNED_EPOCH)
     return optuna.create_study(
         storage=JournalStorage(StoreJournal(store, name)),
         study_name=name,
@@ -98,8 +98,12 @@ def take_part(study: optuna.Study, family: Family, budget: Budget, seed: int, sc
 
 def trial_of_code(study: optuna.Study, *states: TrialState) -> FrozenTrial | None:
     """The trial with the preset of the code, in one of these states."""
-    trials = study.get_trials(deepcopy=False, states=states)
-    return next((trial for trial in trials if _OF_CODE.items() <= trial.user_attrs.items()), None)
+    return next((trial for trial in study.get_trials(deepcopy=False, states=states) if has_preset_of_code(trial)), None)
+
+
+def has_preset_of_code(trial: Trial | FrozenTrial) -> bool:
+    """Whether it is the trial that the others are compared with, which is therefore never pruned."""
+    return _OF_CODE.items() <= trial.user_attrs.items()
 
 
 def _judge(study: optuna.Study, trial: Trial, values: dict[str, float], score: Score) -> None:

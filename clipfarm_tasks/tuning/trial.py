@@ -18,7 +18,7 @@ from clipfarm_tasks.steps.train import fit_options
 from clipfarm_tasks.steps.training_rows import TrainingRows, training_rows
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.tuning.space import recipe_with
-from clipfarm_tasks.tuning.study import Score, is_prunable
+from clipfarm_tasks.tuning.study import Score, has_preset_of_code, is_prunable
 
 
 def selecting_rows(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> TrainingRows:
@@ -41,7 +41,7 @@ def score_of(context: StepContext, rows: TrainingRows, family: Family, study: st
     def score(trial: optuna.Trial, values: dict[str, float]) -> float:
         def on_epoch(epoch: int, val_rmse: float) -> None:
             trial.report(val_rmse, epoch)
-            if trial.should_prune():
+            if trial.should_prune() and not has_preset_of_code(trial):
                 raise optuna.TrialPruned
 
         model = create(family, recipe_with(family, values, f"trial {trial.number} of {study}"))

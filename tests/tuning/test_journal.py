@@ -77,7 +77,9 @@ def test_a_lost_answer_is_recognised(store, journal, monkeypatch):
 def test_a_record_that_is_known_and_not_answered_is_transient(store, journal):
     journal.append_logs([record(0), record(1)])
     store.delete([keys.tuning_record(STUDY, 1)])
-    with pytest.raises(TransientError, match=r"expected 2 records, got no answer for number 1, in s3://.*/00000001.json"):
+    with pytest.raises(
+        TransientError, match=r"expected 2 records, got no answer for number 1, in s3://.*/00000001.json"
+    ):
         journal.read_logs(0)
 
 

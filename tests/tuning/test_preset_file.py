@@ -8,31 +8,8 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import PRESETS, Family
-from clipfarm_tasks.tuning.preset_file import FoundPreset, TunedOn, parse_presets, publish_presets
-
-TUNED_ON = TunedOn(
-    run_id="a-run",
-    config_digest="0" * 64,
-    feature_set_version="v3",
-    split_strategy="random",
-    strategy="concat",
-    horizon=7,
-    source_sha256="1" * 64,
-)
-
-
-def found(**values):
-    return FoundPreset(
-        study="a-study",
-        trial=3,
-        trials=20,
-        values=values,
-        n_val=30,
-        val_rmse_log=1.0,
-        val_rmse_log_of_code=1.1,
-        difference=-0.1,
-        difference_interval=(-0.2, 0.0),
-    )
+from clipfarm_tasks.tuning.preset_file import parse_presets, publish_presets
+from tests.tuning.made_presets import TUNED_ON, found
 
 
 def published(store, depth=4):

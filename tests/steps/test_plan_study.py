@@ -35,7 +35,7 @@ def test_the_newest_complete_run_that_has_the_pair(store, leave):
     assert {job.run_id for job in jobs} == {"newest-of-the-pair"}
     assert Counter(job.family for job in jobs) == {Family.GBDT: 3, Family.RIDGE: 3}
     assert {job.family for job in jobs[:2]} == {Family.GBDT, Family.RIDGE}
-    assert plan_study(store, {"horizon": 30, "strategy": "sum_pool"})[0].run_id == "oldest"
+    assert plan_study(store, {"horizon": 30})[0].run_id == "other-horizon"
 
 
 def test_without_such_a_run_the_message_names_the_pair(store, leave):

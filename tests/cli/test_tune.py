@@ -41,9 +41,10 @@ def test_a_study_is_run_gone_on_with_published_and_trained_with(command, bucket,
     assert first.returncode == 0, first.stderr
     assert "gbdt: 2 complete" in first.stdout
     assert store.list(keys.PRESETS) == []
-    goes_on = command(*tune, "--trials", "6", "--minutes", "60", "--publish", **here)
+    goes_on = command(*tune, "--trials", "24", "--minutes", "60", "--publish", **here)
     assert goes_on.returncode == 0, goes_on.stderr
-    assert "gbdt: 6 complete" in goes_on.stdout
+    assert "gbdt: 24 complete" in goes_on.stdout
+    print(goes_on.stdout)
     assert f"preset version 1: {store.uri(keys.presets(1))}" in goes_on.stdout
     trained = command("run", "--run-id", "tuned", *pair, "--model", "gbdt", "--preset-version", "1", **here)
     assert trained.returncode == 0, trained.stderr

@@ -11,7 +11,6 @@ from clipfarm_tasks.families import Family
 from tests.dags.fresh_process import answer_of
 
 PLAYED = pathlib.Path(__file__).parent / "tuning_scenario.py"
-TASKS = ["plan_study", "run_trials", "publish_preset"]
 
 
 @pytest.fixture
@@ -58,14 +57,9 @@ def test_training_goes_first(tuning, dag):
     assert tuning.get_task("plan_study").pool == "default_pool"
 
 
-@pytest.mark.parametrize(("name", "arguments"), zip(TASKS, [(), ("a job",), (["a job"],)], strict=True))
+@pytest.mark.parametrize(("name", "arguments"), [("plan_study", ()), ("publish_preset", (["a job"],))])
 def test_each_task_hands_its_context_to_the_runtime(tuning, monkeypatch, name, arguments):
-    task = tuning.get_task(name)
-    body = (
-        task.op_kwargs_expand_input and task.partial_kwargs["python_callable"]
-        if task.is_mapped
-        else task.python_callable
-    )
+    body = tuning.get_task(name).python_callable
     monkeypatch.setitem(body.__globals__, "get_current_context", lambda: "the context")
     runtime = types.SimpleNamespace(**{name: lambda context, *given: {"given": (context, *given)}})
     monkeypatch.setitem(sys.modules, "clipfarm_runtime", runtime)
@@ -76,5 +70,7 @@ def test_a_real_run_maps_one_task_to_each_worker_of_each_study(root, airflow_env
     answer = answer_of(airflow_environment, PLAYED)
     assert answer["state"] == "success"
     jobs = [{"run_id": "r", "family": family} for family in ("gbdt", "ridge", "gbdt", "ridge")]
-    assert answer["calls"] == [["plan"], *(["run", job] for job in jobs), ["publish", jobs]]
+    first, *trials, last = answer["calls"]
+    assert (first, last) == (["plan"], ["publish", jobs])
+    assert sorted(trials, key=str) == sorted((["run", job] for job in jobs), key=str)  # in whatever order
     assert answer["labels"] == ["gbdt", "ridge", "gbdt", "ridge"]

@@ -134,9 +134,13 @@ def step(
     """Run one step of a resolved run, as a retry or a pod does, and print its record as JSON."""
     from clipfarm_tasks.cli.run_step import run_step
 
+    _log_to_stderr()
+    typer.echo(run_step(name, keys.safe_run_id(run_id), strategy, horizon, model, params).model_dump_json(indent=2))
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    typer.echo(run_step(name, keys.safe_run_id(run_id), strategy, horizon, model, params).model_dump_json(indent=2))
 
 
 @app.command()
@@ -230,6 +234,7 @@ def tune(
     """Search for better recipes on the train and val part of a run; the same command goes on with a study."""
     from clipfarm_tasks.cli.tune import tune_families
 
+    _log_to_stderr()  # a line for each trial
     values = {
         "models": model,
         "strategy": strategy,

@@ -57,6 +57,7 @@ def open_study(store: Store, name: str, family: Family) -> optuna.Study:
     """
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_warmup_steps=_FIRST_PRUNED_EPOCH)
     return optuna.create_study(
         storage=JournalStorage(StoreJournal(store, name)),

@@ -165,6 +165,11 @@ class RunParams(Frozen):
         description="How well the best model of each horizon must do on slices of the test part, for the run to end "
         f"well: {FORM}",
     )
+    preset_version: int | None = Field(
+        default=None,
+        ge=1,
+        description="Version of the preset file, found by tuning, whose values train; empty: the presets of the code",
+    )
     run_label: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",

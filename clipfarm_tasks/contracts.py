@@ -1,15 +1,16 @@
 """The small records that travel between tasks: keys, counts, digests. Never a frame, an array or a pickle."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
 from clipfarm_tasks.config import Frozen, sentence
 from clipfarm_tasks.errors import ConfigError
-from clipfarm_tasks.families import Family, Horizon, Strategy
+from clipfarm_tasks.families import DEFAULT_FAMILIES, Family, Horizon, Strategy
 
 RECORD_LIMIT_BYTES = 2048
+_P = TypeVar("_P", bound=Frozen)
 
 
 class RunRecord(Frozen):
@@ -184,6 +185,13 @@ class FreshnessRecord(Frozen):
     limit_hours: float = Field(description="Hours it may be old")
 
 
+def _parsed(kind: type[_P], values: Mapping[str, Any], what: str) -> _P:
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{what} parameters: {'; '.join(map(sentence, error.errors()))}") from error
+
+
 class MaintenanceParams(Frozen):
     """What `maintain` is asked to do."""
 
@@ -196,16 +204,13 @@ class MaintenanceParams(Frozen):
     dry_run: bool = Field(default=False, description="Only count what would be done; nothing is changed")
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> "MaintenanceParams":
+    def parse(cls, values: Mapping[str, Any]) -> Self:
         """Build params from untrusted values.
 
         Raises:
             ConfigError: one message that lists every problem at once.
         """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise ConfigError(f"maintenance parameters: {'; '.join(map(sentence, error.errors()))}") from error
+        return _parsed(cls, values, "maintenance")
 
 
 class TableMaintenance(Frozen):
@@ -226,3 +231,58 @@ class MaintenanceRecord(Frozen):
     params: MaintenanceParams = Field(description="What was asked for")
     runs: int = Field(description="Kept runs whose records were read")
     tables: dict[str, TableMaintenance] = Field(description="By table name: fused_<strategy> or modalities")
+
+
+class TuningParams(Frozen):
+    """What tuning is asked to do."""
+
+    models: tuple[Family, ...] = Field(
+        default=DEFAULT_FAMILIES, min_length=1, description="Model families to tune, each in a study of its own"
+    )
+    strategy: Strategy = Field(default=Strategy.CONCAT, description="Fusion strategy of the rows to tune on")
+    horizon: Horizon = Field(default=Horizon.D7, description="Horizon of the rows to tune on, in days")
+    trials: int = Field(
+        default=20, ge=1, le=1000, description="Trials of a study, that of the preset of the code included"
+    )
+    minutes: int = Field(
+        default=30,
+        ge=1,
+        le=240,
+        description="Minutes after its first trial when a study starts no more; one that is running is left to end",
+    )
+    workers: int = Field(default=2, ge=1, le=4, description="Tasks that run trials of one study side by side")
+    stale_minutes: int = Field(
+        default=60, ge=1, le=1440, description="Minutes after which a trial that still runs counts as dead"
+    )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Build params from untrusted values.
+
+        Raises:
+            ConfigError: one message that lists every problem at once.
+        """
+        return _parsed(cls, values, "tuning")
+
+
+class TuningJob(Frozen):
+    """What one worker takes part in."""
+
+    run_id: str = Field(description="Run whose rows are tuned on")
+    family: Family = Field(description="Family of the study")
+
+
+class StudyRecord(Frozen):
+    """A study when one of its workers had nothing left to do."""
+
+    study: str = Field(description="Its name")
+    ended_here: int = Field(description="Trials that this worker has ended")
+    trials: dict[str, int] = Field(description="Trials of all workers, by state")
+
+
+class PresetRecord(Frozen):
+    """What tuning has published."""
+
+    version: int | None = Field(description="Version of the preset file; null where nothing better was found")
+    key: str | None = Field(description="S3 key of the preset file")
+    differences: dict[Family, float] = Field(description="By family, val RMSE (log) less that of the code's preset")

@@ -199,6 +199,11 @@ class Span:
     high: float
     log: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return float(self.low).is_integer() and float(self.high).is_integer()
+
 
 @dataclass(frozen=True)
 class FamilyPreset:

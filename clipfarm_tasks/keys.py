@@ -212,6 +212,40 @@ def comparison(run_id: str) -> str:
     return f"{snapshots_prefix(run_id)}comparison/"
 
 
+# Tuning.
+
+_TUNING = "clipfarm/tuning/"
+PRESETS = f"{_TUNING}presets/"
+_PRESETS = re.compile(rf"{PRESETS}version=([1-9][0-9]*)/presets\.json")
+
+
+def tuning_study(run_id: str, strategy: Strategy, horizon: Horizon, family: Family, source_sha256: str) -> str:
+    """Name of a study; the code is part of it, because what two codes score cannot be compared."""
+    pair = f"strategy={strategy}/horizon={int(horizon)}"
+    return f"run_id={run_id}/model={family}/{pair}/source={source_sha256[:12]}"
+
+
+def tuning_record(study: str, number: int) -> str:
+    """One record of a study's journal."""
+    return f"{_TUNING}{study}/journal/{number:08d}.json"
+
+
+def trial_predictions(study: str, number: int) -> str:
+    """What one trial of a study predicts for the val part."""
+    return f"{_TUNING}{study}/predictions/{number:08d}.npy"
+
+
+def presets(version: int) -> str:
+    """A version of what tuning has found; created once."""
+    return f"{PRESETS}version={version}/presets.json"
+
+
+def presets_version(key: str) -> int | None:
+    """Version of a preset file, out of its key; None for a key of anything else."""
+    found = _PRESETS.fullmatch(key)
+    return None if found is None else int(found[1])
+
+
 # Probe of the bucket.
 
 

@@ -23,6 +23,7 @@ class RunInputs(Frozen):
     metadata: PinnedObject = Field(description="Horizon-labelled metadata CSV")
     manifests: dict[Strategy, PinnedObject | None] = Field(description="Fused manifest by strategy")
     schemas: dict[Strategy, PinnedObject | None] = Field(description="Declared widths by strategy")
+    presets: PinnedObject | None = Field(default=None, description="Preset file the run names, if any")
 
 
 class CodeVersion(Frozen):
@@ -72,8 +73,9 @@ class RunConfig(Frozen):
         Vector tables are not part of it: their versions are settled later, by the first task that needs each.
         """
         content = {
-            "params": params.model_dump(mode="json"),
-            "inputs": inputs.model_dump(mode="json"),
+            # Without a preset file, the digest is that of a release that had none.
+            "params": params.model_dump(mode="json", exclude=None if params.preset_version else {"preset_version"}),
+            "inputs": inputs.model_dump(mode="json", exclude=None if inputs.presets else {"presets"}),
             # Not the commit: the same source may come from a checkout, an image or another branch.
             "source": code.source_sha256,
         }

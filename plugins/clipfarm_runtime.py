@@ -21,14 +21,14 @@ from airflow.sdk.exceptions import (
 )
 
 from clipfarm_tasks.config import RunParams, Settings
-from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord
+from clipfarm_tasks.contracts import RECORD_LIMIT_BYTES, RunRecord, TuningJob, TuningParams
 from clipfarm_tasks.deployment.form import from_form
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, TransientError
 from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy, model_names
 from clipfarm_tasks.graph import all_tasks, tasks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from clipfarm_tasks.config import Frozen
     from clipfarm_tasks.storage import Store
@@ -169,6 +169,66 @@ def run_freshness_check() -> dict[str, Any]:
     try:
         store, _ = open_bucket()
         return as_xcom("check_freshness", check_freshness(store, AlertSettings.from_environment().stale_after_hours))
+    except ClipfarmError as error:
+        raise_for_airflow(error)
+
+
+def plan_study(context: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Choose what is tuned by the params of a task's context.
+
+    Returns:
+        The JSON form of a `TuningJob` for each worker of each study.
+
+    Raises:
+        AirflowFailException: the params or the settings are wrong, or there is no run; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    from clipfarm_tasks.steps.plan_study import plan_study as plan
+
+    try:
+        store, _ = open_bucket()
+        return [as_xcom("plan_study", job) for job in plan(store, context["params"])]
+    except ClipfarmError as error:
+        raise_for_airflow(error)
+
+
+def run_trials(context: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, Any]:
+    """Take part in the study of a `TuningJob`, in its JSON form.
+
+    Returns:
+        The JSON form of the `StudyRecord`.
+
+    Raises:
+        AirflowFailException: the run or the journal cannot be used; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    from clipfarm_tasks.steps.run_trials import run_trials as run
+
+    try:
+        store, settings = open_bucket()
+        chosen, params = TuningJob.model_validate(job), TuningParams.parse(context["params"])
+        return as_xcom("run_trials", run(store, settings, params, chosen.run_id, chosen.family))
+    except ClipfarmError as error:
+        raise_for_airflow(error)
+
+
+def publish_preset(context: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Publish what the studies of these `TuningJob`s, all of one run, have found.
+
+    Returns:
+        The JSON form of the `PresetRecord`.
+
+    Raises:
+        AirflowFailException: a study is not that far; retrying cannot help.
+        AirflowException: the store did not answer; a retry may help.
+    """
+    from clipfarm_tasks.steps.publish_preset import publish_preset as publish
+
+    try:
+        store, settings = open_bucket()
+        chosen, params = [TuningJob.model_validate(job) for job in jobs], TuningParams.parse(context["params"])
+        families = [job.family for job in chosen]
+        return as_xcom("publish_preset", publish(store, settings, params, chosen[0].run_id, families))
     except ClipfarmError as error:
         raise_for_airflow(error)
 

@@ -145,8 +145,9 @@ def test_immutable():
 def test_digest_is_sha256_of_canonical_json():
     params = RunParams()
     content = {
-        "params": json.loads(params.model_dump_json()),
-        "inputs": json.loads(inputs().model_dump_json()),
+        # What a run without a preset file leaves out, a release that had none did not know.
+        "params": json.loads(params.model_dump_json(exclude={"preset_version"})),
+        "inputs": json.loads(inputs().model_dump_json(exclude={"presets"})),
         "source": CODE.source_sha256,
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -161,9 +162,11 @@ def test_digest_ignores_the_order_of_a_selection_and_follows_everything_else():
         RunConfig.digest_of(RunParams(seed=1), inputs(), CODE),
         RunConfig.digest_of(RunParams(strategies=(Strategy.CONCAT,)), inputs(), CODE),
         RunConfig.digest_of(RunParams(), inputs("e2"), CODE),
+        RunConfig.digest_of(RunParams(preset_version=1), inputs(), CODE),
+        RunConfig.digest_of(RunParams(), inputs().model_copy(update={"presets": inputs().metadata}), CODE),
         RunConfig.digest_of(RunParams(), inputs(), CODE.model_copy(update={"source_sha256": "def"})),
     }
-    assert len(others | {same}) == 5
+    assert len(others | {same}) == 7
     # The same source from another branch, image or release is the same code.
     assert RunConfig.digest_of(RunParams(), inputs(), CODE.model_copy(update={"git_sha": "def"})) == same
 

@@ -137,6 +137,14 @@ WORST = [
         runs=MANY,
         tables={"modalities": UPKEEP} | {keys.table_name(keys.fused_table(strategy)): UPKEEP for strategy in Strategy},
     ),
+    contracts.TuningParams(trials=1000, minutes=240, workers=4, stale_minutes=1440),
+    contracts.TuningJob(run_id=RUN_ID, family=FAMILY),
+    contracts.StudyRecord(
+        study=keys.tuning_study(RUN_ID, STRATEGY, Horizon.D30, FAMILY, SHA),
+        ended_here=1000,
+        trials=dict.fromkeys(("complete", "fail", "pruned", "running", "waiting"), MANY),
+    ),
+    contracts.PresetRecord(version=MANY, key=keys.presets(MANY), differences=dict.fromkeys(Family, -1e9 / 3)),
 ]
 by_name = pytest.mark.parametrize("record", WORST, ids=lambda record: type(record).__name__)
 

@@ -1,4 +1,4 @@
-"""The command line: run the pipeline or one step, write a sample, show or rebuild a run, check the bucket."""
+"""The command line: run the pipeline or one step, write a sample, show, rebuild or tune on a run, check the bucket."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from clipfarm_tasks import keys
 from clipfarm_tasks.cli import options
 from clipfarm_tasks.cli.leaderboard_table import leaderboard
 from clipfarm_tasks.config import Settings
-from clipfarm_tasks.contracts import MaintenanceParams
+from clipfarm_tasks.contracts import MaintenanceParams, TuningParams
 from clipfarm_tasks.errors import ClipfarmError, ConfigError, MissingObjectError
 
 app = typer.Typer(
@@ -73,6 +73,7 @@ def run(
     max_feature_explains: options.MaxExplains = options.default("max_feature_explains"),
     embargo_days: options.EmbargoDays = options.default("embargo_days"),
     slice_limit: options.SliceLimits = list(options.default("slice_limits")),
+    preset_version: options.PresetVersion = options.default("preset_version"),
     run_label: options.Label = options.default("run_label"),
     jobs: Annotated[int, typer.Option(min=1, help="Tasks running at the same time. Default: one per core")] = _CORES,
 ) -> None:
@@ -107,6 +108,7 @@ def run(
         "max_feature_explains": max_feature_explains,
         "embargo_days": embargo_days,
         "slice_limits": slice_limit,
+        "preset_version": preset_version,
         "run_label": run_label,
     }
     source = run_id or f"manual-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -134,9 +136,13 @@ def step(
     """Run one step of a resolved run, as a retry or a pod does, and print its record as JSON."""
     from clipfarm_tasks.cli.run_step import run_step
 
+    _log_to_stderr()
+    typer.echo(run_step(name, keys.safe_run_id(run_id), strategy, horizon, model, params).model_dump_json(indent=2))
+
+
+def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    typer.echo(run_step(name, keys.safe_run_id(run_id), strategy, horizon, model, params).model_dump_json(indent=2))
 
 
 @app.command()
@@ -212,6 +218,36 @@ def maintain(
 
     store = open_store(Settings.from_environment())
     Console().print(maintenance_table(maintain_all(store, {"keep_days": keep_days, "dry_run": dry_run})))
+
+
+@app.command()
+def tune(
+    run_id: Annotated[str, typer.Option(help="Id of a run whose rows are tuned on, at the versions it has pinned")],
+    model: options.TunedModels = list(options.default("models", TuningParams)),
+    strategy: options.TunedStrategy = options.default("strategy", TuningParams),
+    horizon: options.TunedHorizon = options.default("horizon", TuningParams),
+    trials: options.Trials = options.default("trials", TuningParams),
+    minutes: options.Minutes = options.default("minutes", TuningParams),
+    stale_minutes: options.StaleMinutes = options.default("stale_minutes", TuningParams),
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Write what is better than the presets of the code as a new preset file")
+    ] = False,
+) -> None:
+    """Search for better recipes on the train and val part of a run; the same command goes on with a study."""
+    from clipfarm_tasks.cli.tune import tune_families
+
+    _log_to_stderr()  # a line for each trial
+    values = {
+        "models": model,
+        "strategy": strategy,
+        "horizon": horizon,
+        "trials": trials,
+        "minutes": minutes,
+        "stale_minutes": stale_minutes,
+    }
+    tune_families(
+        Settings.from_environment(), TuningParams.parse(values), keys.safe_run_id(run_id), Console(), publish=publish
+    )
 
 
 @app.command()

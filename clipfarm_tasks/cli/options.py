@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from clipfarm_tasks.config import FeatureSet, Frozen, LeadAmongTies, LeakageProbes, RankMetric, RunParams, SplitStrategy
-from clipfarm_tasks.contracts import MaintenanceParams
+from clipfarm_tasks.contracts import MaintenanceParams, TuningParams
 from clipfarm_tasks.deployment.alerts import AlertSettings
 from clipfarm_tasks.families import Device, Family, Horizon, Strategy
 
@@ -58,6 +58,7 @@ SliceLimits = Annotated[list[str], typer.Option("--slice-limit", help=f"{_help('
 Probes = Annotated[LeakageProbes, typer.Option("--leakage-probes", help=_help("leakage_probes"))]
 MaxExplains = Annotated[float, typer.Option("--max-feature-explains", help=_help("max_feature_explains"))]
 EmbargoDays = Annotated[int | None, typer.Option("--embargo-days", help=_help("embargo_days"))]
+PresetVersion = Annotated[int | None, typer.Option("--preset-version", help=_help("preset_version"))]
 Label = Annotated[str, typer.Option("--run-label", help=_help("run_label"))]
 
 OneStrategy = Annotated[Strategy | None, typer.Option("--strategy", help="Fusion strategy, where the step takes one.")]
@@ -82,3 +83,10 @@ MaxAgeHours = Annotated[
 ]
 KeepDays = Annotated[int, typer.Option("--keep-days", help=_help("keep_days", MaintenanceParams))]
 DryRun = Annotated[bool, typer.Option("--dry-run", help=_help("dry_run", MaintenanceParams))]
+
+TunedModels = Annotated[list[Family], typer.Option("--model", help=f"{_help('models', TuningParams)}; repeatable.")]
+TunedStrategy = Annotated[Strategy, typer.Option("--strategy", help=_help("strategy", TuningParams))]
+TunedHorizon = Annotated[Horizon, typer.Option("--horizon", help=_help("horizon", TuningParams), **_HORIZON)]
+Trials = Annotated[int, typer.Option("--trials", help=_help("trials", TuningParams))]
+Minutes = Annotated[int, typer.Option("--minutes", help=_help("minutes", TuningParams))]
+StaleMinutes = Annotated[int, typer.Option("--stale-minutes", help=_help("stale_minutes", TuningParams))]

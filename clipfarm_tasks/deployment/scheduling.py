@@ -28,7 +28,7 @@ DEFAULT_ARGS = {
 }
 
 # Tasks that move a few kilobytes: they need no core of their own, and must never wait for one.
-_LIGHT = frozenset({"resolve_run", "leaderboard", "gate", "delete_pods", "check_freshness"})
+_LIGHT = frozenset({"resolve_run", "leaderboard", "gate", "delete_pods", "check_freshness", "plan_study"})
 _HOURS = {
     "scan_metadata": 3,
     "reconstruct_fused": 3,
@@ -36,14 +36,15 @@ _HOURS = {
     "train": 3,
     "publish_snapshot": 3,  # it trains too: the temporal check
     "maintain": 4,
+    "run_trials": 8,  # its budget is at most 4, and then a fit may have begun
 }
 
 # Higher starts first. What feeds the jobs goes before them; among the jobs the slowest family goes first, so that none
 # of them is left over at the end. A family that does not see the fused vector is trained for the first strategy before
 # all other jobs, and for the others last, when its result is there to be shared.
 _FEEDING = 10
-# The leaderboard alone waits for baselines; upkeep stands behind every task of a training run in the same pool.
-_BESIDE = {"baselines": 2, "maintain": 0}
+# The leaderboard alone waits for baselines; upkeep and tuning stand behind every task of a training run in their pool.
+_BESIDE = {"baselines": 2, "maintain": 0, "run_trials": 0, "publish_preset": 0}
 _TO_BE_SHARED = 5
 
 

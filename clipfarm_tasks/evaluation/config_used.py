@@ -42,7 +42,7 @@ def config_used(
     manifest = config.inputs.manifests.get(scope.strategy)
     if manifest is None:
         raise DataError(f"expected a pinned fused manifest of {scope.strategy}, got none, in {scope.where}")
-    schema = config.inputs.schemas.get(scope.strategy)
+    schema, presets = config.inputs.schemas.get(scope.strategy), config.inputs.presets
     document: dict[str, Any] = json_safe(
         {
             **scope.header(),
@@ -69,6 +69,7 @@ def config_used(
                 "metadata": config.inputs.metadata.model_dump(mode="json"),
                 "fused_manifest": manifest.model_dump(mode="json"),
                 "fused_schema": None if schema is None else schema.model_dump(mode="json"),
+                **({} if presets is None else {"presets": presets.model_dump(mode="json")}),
             },
             "table_versions": dict(sorted(data.table_versions.items())),
             "table_ids": dict(sorted(data.table_ids.items())),

@@ -1,5 +1,6 @@
 """The contract of a model family: fit, refit, predict, save, load; see also `clipfarm_tasks.families.PRESETS`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ class FitOptions:
         patience: epochs without a better validation RMSE before a neural part stops.
         projector_dim: width of the gbdt projection, in columns.
         learnt_cols: numeric columns that `clipfarm_tasks.models.learnt_features` adds to ``numeric_cols``.
+        on_epoch: told the epoch (from 1) and its validation RMSE, after each; what it raises ends the fit.
     """
 
     numeric_cols: tuple[str, ...]
@@ -36,6 +38,7 @@ class FitOptions:
     patience: int
     projector_dim: int
     learnt_cols: tuple[str, ...] = ()
+    on_epoch: Callable[[int, float], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ def _attempt(
         options.max_epochs,
         options.patience,
         options.seed,
+        options.on_epoch,
     )
     return model.to("cpu"), trained
 

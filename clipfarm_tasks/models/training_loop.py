@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ def run_epochs(
     max_epochs: int,
     patience: int,
     seed: int,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> Trained:
     """AdamW on the MSE of ``target_log``; stops early on validation RMSE and leaves the best weights in ``model``.
 
@@ -54,6 +56,7 @@ def run_epochs(
         max_epochs: most epochs.
         patience: epochs without a better validation RMSE before stopping.
         seed: seed of the row order.
+        on_epoch: see `FitOptions`.
 
     Raises:
         DataError: the validation loss is not finite.
@@ -76,6 +79,8 @@ def run_epochs(
         curve.val_rmse_log.append(math.sqrt(val_loss))
         if not math.isfinite(val_loss):
             raise DataError(f"expected a finite validation loss, got {val_loss}, in epoch {epoch}")
+        if on_epoch:
+            on_epoch(epoch, curve.val_rmse_log[-1])
         if val_loss < best_loss:
             best_loss, best_epoch, best_weights = val_loss, epoch, _copy(average)
         elif epoch - best_epoch >= patience:

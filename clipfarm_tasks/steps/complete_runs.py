@@ -25,12 +25,14 @@ class CompleteRun:
         run_id: its id.
         resolved_at: when it was resolved, which is when it pinned its inputs.
         strategies: the fusion strategies it asked for, whose manifests say which videos it had.
+        horizons: the horizons it asked for, in days.
         is_whole: whether it asked for every strategy, horizon and family that the default params ask for.
     """
 
     run_id: str
     resolved_at: datetime
     strategies: frozenset[str]
+    horizons: frozenset[int]
     is_whole: bool
 
 
@@ -87,5 +89,6 @@ def _run(run_id: str, body: bytes) -> CompleteRun | None:
         run_id=run_id,
         resolved_at=resolved_at if resolved_at.tzinfo else resolved_at.replace(tzinfo=UTC),
         strategies=frozenset(asked["strategies"]),
+        horizons=frozenset(asked["horizons"]),
         is_whole=all(set(wanted[name]) <= asked[name] for name in _SELECTIONS),
     )

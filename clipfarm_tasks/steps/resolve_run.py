@@ -19,6 +19,7 @@ from clipfarm_tasks.run_config import PinnedObject, RunConfig, RunInputs
 from clipfarm_tasks.steps.complete_runs import text_present_of_newest
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.storage.documents import parse_document, read_own
+from clipfarm_tasks.tuning.preset_file import parse_presets
 
 log = logging.getLogger(__name__)
 _SUFFIX = 8
@@ -34,7 +35,8 @@ def resolve_run(store: Store, params: Mapping[str, Any], source_run_id: str, as_
 
     Raises:
         ConfigError: a parameter is wrong (all problems in one message), or the bucket cannot be used.
-        MissingObjectError: there is no metadata.
+        MissingObjectError: there is no metadata, or no preset file of the version asked for.
+        DataError: the preset file has a family or a value that this code does not allow.
         TransientError: upstream overwrote an input at every try to copy it.
     """
     chosen = RunParams.parse(params)
@@ -112,7 +114,21 @@ def _pin_inputs(store: Store, params: RunParams) -> RunInputs:
         metadata=metadata,
         manifests={strategy: _pin(store, keys.fused_manifest(strategy)) for strategy in params.strategies},
         schemas={strategy: _pin(store, keys.fused_schema(strategy)) for strategy in params.strategies},
+        presets=params.preset_version and _pin_presets(store, params.preset_version),
     )
+
+
+def _pin_presets(store: Store, version: int) -> PinnedObject:
+    key = keys.presets(version)
+    pinned = _pin(store, key)
+    if pinned is None:
+        known = sorted(filter(None, (keys.presets_version(info.key) for info in store.list(keys.PRESETS))))
+        raise MissingObjectError(
+            f"expected preset_version to be one of {', '.join(map(str, known)) or 'none'}, got {version}: there is no "
+            f"object at {store.uri(key)}"
+        )
+    parse_presets(store.get(key, pinned.etag, pinned.size), store.uri(key))
+    return pinned
 
 
 def _pin(store: Store, key: str) -> PinnedObject | None:
@@ -124,7 +140,7 @@ def _copies(store: Store, run_id: str, inputs: RunInputs) -> dict[str, PinnedObj
     """Copy every input object within the bucket; None if one was overwritten or removed meanwhile."""
     attempt = uuid.uuid4().hex[:16]
     copies: dict[str, PinnedObject] = {}
-    for original in (inputs.metadata, *inputs.manifests.values(), *inputs.schemas.values()):
+    for original in (inputs.metadata, *inputs.manifests.values(), *inputs.schemas.values(), inputs.presets):
         if original is None:
             continue
         copy = _copy(store, original, keys.run_input(run_id, original.key, attempt))

@@ -18,7 +18,7 @@ from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.ranking import PARTS
 from clipfarm_tasks.evaluation.reports import job_documents
 from clipfarm_tasks.evaluation.scope import Scope
-from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Strategy
+from clipfarm_tasks.families import PRESETS, Family, Horizon, Modality, Recipe, Strategy
 from clipfarm_tasks.models.family import FitOptions, FitReport, ModelFamily
 from clipfarm_tasks.models.inputs import F32, ModelInputs, taken
 from clipfarm_tasks.models.registry import create
@@ -35,6 +35,7 @@ from clipfarm_tasks.steps.training_rows import (
 from clipfarm_tasks.storage.snapshot import finish, publish
 from clipfarm_tasks.storage.success_marker import read_marker
 from clipfarm_tasks.storage.temporary_disk import temporary_folder
+from clipfarm_tasks.tuning.preset_file import parse_presets
 from clipfarm_tasks.vectors.memory_or_disk import MemoryOrDisk
 
 _FIT = "fit.json"
@@ -108,14 +109,16 @@ class Fitted:
 
 def fit_and_predict(context: StepContext, rows: TrainingRows, horizon: Horizon, family: Family) -> Fitted:
     """Learn from train and val as the run's params say, and predict val and test."""
-    model, options, clock = create(family, bags=context.params.bags), _options(context, rows), FitClock()
+    params = context.params
+    model, clock = create(family, _recipe(context, family), params.bags), FitClock()
+    options = fit_options(context, rows)
     with clock.running():
         report = model.fit(
             rows.inputs_of("train"), rows.target_of("train"), rows.inputs_of("val"), rows.target_of("val"), options
         )
     val = model.predict(rows.inputs_of("val"))
     saved = {"learnt_from": "train", "rows": len(rows.target_of("train"))}
-    if context.params.refit and PRESETS[family].refits:
+    if params.refit and PRESETS[family].refits:
         inputs, target = _rows_to_refit(context, rows, horizon)
         with clock.running():
             found = model.refit(inputs, target, options)
@@ -190,7 +193,17 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     write_documents(folder, documents.telling(cost={family: fit["cost"]}), rows.data.rows)
 
 
-def _options(context: StepContext, rows: TrainingRows) -> FitOptions:
+def _recipe(context: StepContext, family: Family) -> Recipe:
+    """The preset of the code, or what the preset file that the run has pinned holds instead."""
+    pinned = context.config.inputs.presets
+    if pinned is None:
+        return PRESETS[family].hyperparams
+    where = context.store.uri(pinned.key)
+    return parse_presets(context.input_bytes(pinned), where).recipe(family, where)
+
+
+def fit_options(context: StepContext, rows: TrainingRows) -> FitOptions:
+    """How a family is fitted to these rows, from the run's params and the deployment."""
     params = context.params
     return FitOptions(
         numeric_cols=rows.data.spec.numeric_cols,

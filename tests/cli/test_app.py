@@ -80,6 +80,7 @@ def test_every_run_parameter_has_an_option():
         ("rebuild", ["RUN_ID", "--strategy", "--horizon", "in days", "--model", "--output", "compare only"]),
         ("check", ["conditional"]),
         ("maintain", ["--keep-days", "days", "superseded", "30", "--dry-run", "nothing is changed"]),
+        ("tune", ["--trials", "--minutes", "--publish", "Trials of a study", "20", "30"]),
     ],
 )
 def test_help_of_the_other_commands(name, parts):

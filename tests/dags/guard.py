@@ -23,6 +23,7 @@ HEAVY = {
     "lance",
     "numpy",
     "obstore",
+    "optuna",
     "pandas",
     "polars",
     "pyarrow",

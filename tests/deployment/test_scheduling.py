@@ -5,13 +5,15 @@ from datetime import timedelta
 
 import pytest
 
+from clipfarm_tasks.contracts import TuningParams
 from clipfarm_tasks.deployment.scheduling import CPU_POOL, DEFAULT_ARGS, DEFAULT_POOL, GPU_POOL, pool_sizes, slot_of
 from clipfarm_tasks.errors import ConfigError
 from clipfarm_tasks.families import PRESETS, Family, Strategy
 from clipfarm_tasks.steps.catalog import STEPS
 
-LIGHT = {"resolve_run", "leaderboard", "gate", "delete_pods", "check_freshness"}
-NO_STEPS = {"resolve_run", "delete_pods", "maintain", "check_freshness"}
+LIGHT = {"resolve_run", "leaderboard", "gate", "delete_pods", "check_freshness", "plan_study"}
+TUNING = {"plan_study", "run_trials", "publish_preset"}
+NO_STEPS = {"resolve_run", "delete_pods", "maintain", "check_freshness"} | TUNING
 TASKS = sorted(set(STEPS) | NO_STEPS)
 FIRST = next(iter(Strategy))
 IN_PODS = {"CLIPFARM_TRAIN_BACKEND": "kubernetes", "CLIPFARM_POD_IMAGE": "clipfarm-trainer:1.0.0"}
@@ -28,26 +30,38 @@ def environment(monkeypatch):
     return set_all
 
 
+def limit_of(params, name):
+    return params.model_json_schema()["properties"][name]["maximum"]
+
+
 def families():
     return [(strategy, family) for strategy in Strategy for family in Family]
 
 
 def test_every_task_has_a_slot_and_an_end():
-    assert len(TASKS) == 17
+    assert len(TASKS) == 20
     for task in TASKS:
         strategy, family = (Strategy.CONCAT, Family.RIDGE) if task == "train" else (None, None)
         slot = slot_of(task, strategy, family)
         assert set(slot) == {"pool", "priority_weight", "execution_timeout"}
         assert slot["pool"] == (DEFAULT_POOL if task in LIGHT else CPU_POOL), task
-        assert timedelta(hours=1) <= slot["execution_timeout"] <= timedelta(hours=4), task
+        most = (
+            timedelta(minutes=limit_of(TuningParams, "minutes"), hours=4)
+            if task == "run_trials"
+            else timedelta(hours=4)
+        )
+        assert timedelta(hours=1) <= slot["execution_timeout"] <= most, task
 
 
 def test_what_feeds_jobs_goes_before_them_and_upkeep_after_them():
     jobs = [slot_of("train", *each)["priority_weight"] for each in families()]
     others = {task: slot_of(task)["priority_weight"] for task in TASKS if task != "train"}
-    upkeep, baselines = others.pop("maintain"), others.pop("baselines")
-    assert upkeep < baselines < max(jobs)
-    assert upkeep < min(jobs) <= max(jobs) < min(others.values())
+    upkeep, baselines = (
+        [others.pop(task) for task in ("maintain", "run_trials", "publish_preset")],
+        others.pop("baselines"),
+    )
+    assert max(upkeep) < baselines < max(jobs)
+    assert max(upkeep) < min(jobs) <= max(jobs) < min(others.values())
     assert DEFAULT_ARGS["weight_rule"] == "absolute"  # so that these are the numbers the scheduler sorts by
 
 

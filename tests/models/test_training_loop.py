@@ -76,6 +76,28 @@ def test_trains_no_longer_than_max_epochs():
     assert len(trained.curve.train_loss) == len(trained.curve.val_loss) == 5
 
 
+def test_who_looks_on_is_told_each_epoch_and_may_end_the_fit():
+    told = []
+
+    def look_on(epoch, val_rmse):
+        told.append((epoch, val_rmse))
+        if epoch == 3 and is_bored:
+            raise StopIteration
+
+    parts = part(64, slope=2.0), part(50, slope=2.0)
+    for is_bored in (False, True):
+        told.clear()
+        model = Line()
+        try:
+            trained = run_epochs(model, *parts, recipe(), max_epochs=5, patience=5, seed=3, on_epoch=look_on)
+        except StopIteration:
+            assert is_bored
+            assert told == list(enumerate(trained.curve.val_rmse_log, start=1))[:3]
+        else:
+            assert not is_bored
+            assert told == list(enumerate(trained.curve.val_rmse_log, start=1))
+
+
 def test_learns_the_line():
     model, val = Line(), part(50, slope=2.0, seed=1)
     run_epochs(model, part(256, slope=2.0), val, recipe(), max_epochs=40, patience=6, seed=3)

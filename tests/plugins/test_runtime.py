@@ -18,7 +18,11 @@ from clipfarm_tasks.contracts import (
     GateRecord,
     MaintenanceParams,
     MaintenanceRecord,
+    PresetRecord,
     RunRecord,
+    StudyRecord,
+    TuningJob,
+    TuningParams,
 )
 from clipfarm_tasks.families import DEFAULT_FAMILIES, Family, Horizon, Strategy
 
@@ -356,3 +360,62 @@ def test_a_wrong_limit_of_the_deployment_is_never_retried(freshness, monkeypatch
     monkeypatch.setenv("CLIPFARM_STALE_AFTER_HOURS", "soon")
     with pytest.raises(AirflowFailException, match="CLIPFARM_STALE_AFTER_HOURS"):
         clipfarm_runtime.run_freshness_check()
+
+
+# The tuning.
+
+JOBS = [TuningJob(run_id="a-run", family=family) for family in (Family.GBDT, Family.RIDGE, Family.GBDT)]
+JOBS_JSON = [job.model_dump(mode="json") for job in JOBS]
+TUNING = {"trials": 5, "workers": 2}
+TUNED = {
+    "plan_study": (JOBS, ()),
+    "run_trials": (StudyRecord(study="s", ended_here=1, trials={"complete": 1}), (JOBS_JSON[0],)),
+    "publish_preset": (PresetRecord(version=1, key="k", differences={"gbdt": -0.1}), (JOBS_JSON,)),
+}
+
+
+@pytest.fixture(params=TUNED)
+def tuning(request, monkeypatch):
+    """A step of the tuning DAG that answers or raises what ``outcome`` says."""
+    calls = Calls()
+    calls.name = request.param
+    calls.outcome, calls.arguments = TUNED[request.param]
+
+    def answer(*arguments):
+        calls.append(arguments)
+        if isinstance(calls.outcome, Exception):
+            raise calls.outcome
+        return calls.outcome
+
+    fake = types.ModuleType(calls.name)
+    setattr(fake, calls.name, answer)
+    monkeypatch.setitem(sys.modules, f"clipfarm_tasks.steps.{calls.name}", fake)
+    monkeypatch.setattr(clipfarm_runtime, "open_bucket", lambda: ("the store", "the settings"))
+    calls.run = lambda: getattr(clipfarm_runtime, calls.name)(context(params=TUNING), *calls.arguments)
+    return calls
+
+
+def test_tuning_takes_the_params_and_hands_on_the_records(tuning):
+    answer = json.loads(json.dumps(tuning.run()))
+    params = TuningParams(**TUNING)
+    assert tuning == [
+        {
+            "plan_study": ("the store", TUNING),
+            "run_trials": ("the store", "the settings", params, "a-run", Family.GBDT),
+            "publish_preset": ("the store", "the settings", params, "a-run", [Family.GBDT, Family.RIDGE, Family.GBDT]),
+        }[tuning.name]
+    ]
+    if tuning.name == "plan_study":
+        assert answer == JOBS_JSON
+    else:
+        assert type(tuning.outcome).model_validate(answer) == tuning.outcome
+
+
+@pytest.mark.parametrize(
+    ("kind", "never"), [(errors.ConfigError, True), (errors.DataError, True), (errors.TransientError, False)]
+)
+def test_errors_of_tuning_are_told_apart(tuning, kind, never):
+    tuning.outcome = kind("expected a complete run, got none")
+    with pytest.raises(AirflowException, match="expected a complete run, got none") as caught:
+        tuning.run()
+    assert isinstance(caught.value, AirflowFailException) is never

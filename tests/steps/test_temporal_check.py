@@ -9,6 +9,8 @@ import pytest
 from clipfarm_tasks import keys
 from clipfarm_tasks.families import ENSEMBLE, Family, Horizon, Strategy
 from clipfarm_tasks.steps import train as train_module
+from clipfarm_tasks.tuning.preset_file import publish_presets
+from tests.tuning.made_presets import TUNED_ON, found
 
 PAIR = (Strategy.CONCAT, Horizon.D7)
 
@@ -19,8 +21,8 @@ class Recorded:
     def __init__(self, create):
         self.create, self.fits = create, []
 
-    def __call__(self, family):
-        model, calls = self.create(family), {"family": family, "asked": []}
+    def __call__(self, family, recipe):
+        model, calls = self.create(family, recipe), {"family": family, "recipe": recipe, "asked": []}
         fit, refit, predict = model.fit, model.refit, model.predict
 
         def fitted(train, train_target, val, val_target, options):
@@ -90,6 +92,14 @@ def test_what_is_learnt_was_known_before_the_first_test_video_was_published(spre
     assert (found["n_train"], found["n_val"], found["n_test"]) == (len(train), len(val), len(test))
     assert found["dropped"] == {"no_capture_time": 1}
     assert (found["family"], found["skipped"], found["embargo_days"]) == ("ridge", None, 7)
+
+
+def test_the_presets_that_the_run_names_train_here_too(spread, run, fits, store):
+    publish_presets(store, TUNED_ON, {Family.RIDGE: found(**{"categories.min_frequency": 7})})
+    run.resolve(preset_version=1)
+    run.jobs()
+    run.step("publish_snapshot", *PAIR)
+    assert [calls["recipe"].categories.min_frequency for calls in fits] == [7, 7]  # the job and the check
 
 
 def test_rows_in_the_gap_are_dropped_and_counted(spread, run, fits):

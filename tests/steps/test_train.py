@@ -315,8 +315,8 @@ class CountedFits:
         self.create = create
         self.fits = []
 
-    def __call__(self, family):
-        model = self.create(family)
+    def __call__(self, family, recipe):
+        model = self.create(family, recipe)
         fit = model.fit
 
         def counted(*arguments):

@@ -165,7 +165,7 @@ def test_a_neural_trial_that_does_worse_is_pruned_and_others_are_not(store):
         return level
 
     families = {family for family in Family if is_prunable(family)}
-    assert families == {Family.CONCAT_MLP, Family.GATED_FUSION_MLP}
+    assert families == {Family.CONCAT_MLP, Family.GATED_FUSION_MLP, Family.TABM}
     work(store, Budget(10, 60, 60), by_epoch, Family.CONCAT_MLP)
     study = open_study(store, NAME, Family.CONCAT_MLP)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8 + [TrialState.PRUNED] * 2

@@ -1,1 +1,1 @@
-"""Pure: the four model families and the one training loop."""
+"""Pure: the model families and the one training loop."""

@@ -147,7 +147,7 @@ def test_the_run_succeeds_and_does_what_it_was_asked(scheduled, full):
     assert scheduled.report(full)["state"] == "success"
     asked = {task.id for task in tasks_of(RunParams.parse(FULL))} | {"resolve_run"}
     states = scheduled.states(full)
-    assert len(states) == 60
+    assert len(states) == 72
     assert {task for task, state in states.items() if state == "success"} == asked
     assert {state for task, state in states.items() if task not in asked} == {"skipped"}
 

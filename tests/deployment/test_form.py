@@ -57,6 +57,7 @@ PROBES = {
     "leakage_probes": ["block", "report", "warn", None],
     "max_feature_explains": [0.9, 1, 0, 1.01, None],
     "embargo_days": [0, 7, 3650, -1, 3651, 1.5, None],
+    "bags": [1, 20, 0, 21, 1.5, None],
     "preset_version": [None, 1, 0, -1, 1.5, "1a"],
     "run_label": ["", "a.B_c-9", "x" * 64, "x" * 65, "a/b", "a b", "ä"],
     "train_ratio": [0, 1, -0.1, 1.5, None],

@@ -38,7 +38,8 @@ def test_the_score_is_the_val_rmse_of_the_family_as_the_run_would_fit_it(prepare
     assert np.array_equal(predictions_of(prepared.store, study.study_name, 0), predicted)
 
 
-@pytest.mark.parametrize("family", Family)
+# To kernel, all of its space is the same with as few rows.
+@pytest.mark.parametrize("family", [family for family in Family if family is not Family.KERNEL])
 def test_the_values_of_a_trial_are_what_is_fitted(prepared, family):
     study = studied(prepared, family)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3

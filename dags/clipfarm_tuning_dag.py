@@ -12,8 +12,8 @@ predictions of its trials), and `presets/version=<n>/presets.json` with the valu
 code, both scores on the same rows, and the interval of their difference. It is optimistic, because val has chosen.
 
 **Params**: the budget is for each family. `minutes` count from the first trial of the study; a trial that is running is
-left to end. Neural families stop a trial that does worse after an epoch than half of those before it; the fit of ridge
-and of gbdt cannot be stopped. Families that train in pods are left out: tune them by the command where torch is.
+left to end. Neural families stop a trial that does worse after an epoch than half of those before it; fits of the
+others cannot be stopped. Families that train in pods are left out: tune them by the command where torch is.
 
 **Running it again is safe.** A study goes on where it stopped, also by hand: `python -m clipfarm_tasks tune`. With
 other code, or after another complete run, it is another study. A preset file is never overwritten.

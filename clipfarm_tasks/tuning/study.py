@@ -44,7 +44,7 @@ class Budget:
 
 
 def is_prunable(family: Family) -> bool:
-    """Whether a fit tells how it goes: epochs do; ridge and boosted trees are fitted in one call of scikit-learn."""
+    """Whether a fit tells how it goes: epochs do, and a fit of any other kind says nothing until it has ended."""
     return isinstance(PRESETS[family].hyperparams, NeuralPreset)
 
 

@@ -298,8 +298,8 @@ def test_written_matrices_are_what_the_jobs_were_given(upstream, run, monkeypatc
     given = {}
     create = train_module.create
 
-    def spy(family):
-        model = create(family)
+    def spy(*asked):
+        model = create(*asked)
         fit = model.fit
 
         def keep(*arguments):

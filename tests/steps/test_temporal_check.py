@@ -21,8 +21,8 @@ class Recorded:
     def __init__(self, create):
         self.create, self.fits = create, []
 
-    def __call__(self, family, recipe):
-        model, calls = self.create(family, recipe), {"family": family, "recipe": recipe, "asked": []}
+    def __call__(self, family, recipe, bags):
+        model, calls = self.create(family, recipe, bags), {"family": family, "recipe": recipe, "asked": []}
         fit, refit, predict = model.fit, model.refit, model.predict
 
         def fitted(train, train_target, val, val_target, options):

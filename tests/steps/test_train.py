@@ -315,8 +315,8 @@ class CountedFits:
         self.create = create
         self.fits = []
 
-    def __call__(self, family, recipe):
-        model = self.create(family, recipe)
+    def __call__(self, family, *how):
+        model = self.create(family, *how)
         fit = model.fit
 
         def counted(*arguments):

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,7 @@ KNOWN = tomllib.loads((Path(__file__).parent / "equal_mutants.toml").read_text()
 # pytest's exit codes, and mutmut's for a mutant without a test: it survived. Another code means that it was killed.
 SURVIVED = (0, 5, 33)
 UNDECIDED = (None, 2)
+MEMORY = 16 * 2**30  # bytes of address space: a loop that never ends may be a list that grows
 
 # The time limits are seconds of one mutant's tests: (their time without a mutant + constant) * multiplier.
 SETTINGS = """[mutmut]
@@ -132,6 +134,7 @@ def report(module: str) -> int:
 
 
 def main(modules: list[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     if not modules:
         files = (path for room in ROOMS for path in sorted((ROOT / "clipfarm_tasks" / room).glob("[!_]*.py")))
         modules = [path.relative_to(ROOT).as_posix() for path in files]

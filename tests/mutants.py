@@ -1,6 +1,6 @@
 """Mutation testing of `data/`, `models/` and `evaluation/`: which changes of a module would its own tests not notice?
 
-    make mutants [MODULE=clipfarm_tasks/evaluation/bootstrap.py]
+    [AT_ONCE=4] make mutants [MODULE=clipfarm_tasks/evaluation/bootstrap.py]
 
 Each module has a folder of its own under ``.clipfarm/mutants/``, where mutmut finds the package with that module alone
 to mutate, and the tests that mirror it. What is done is kept there: a run that was cut off goes on where it stopped;
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,7 @@ KNOWN = tomllib.loads((Path(__file__).parent / "equal_mutants.toml").read_text()
 # pytest's exit codes, and mutmut's for a mutant without a test: it survived. Another code means that it was killed.
 SURVIVED = (0, 5, 33)
 UNDECIDED = (None, 2)
+MEMORY = 16 * 2**30  # bytes of address space: a loop that never ends may be a list that grows
 
 # The time limits are seconds of one mutant's tests: (their time without a mutant + constant) * multiplier.
 SETTINGS = """[mutmut]
@@ -56,8 +58,8 @@ def tests_of(module: str) -> list[str]:
     return [*([mirror] if (ROOT / mirror).is_file() else []), *KNOWN["tests"].get(module, [])]
 
 
-def run(module: str, tests: list[str]) -> dict[str, int | None]:
-    """Try all mutants of a module that are not decided yet; how each was decided, by its name."""
+def run(module: str, tests: list[str]) -> dict[str, int | None] | None:
+    """Try all mutants of a module that are not decided yet; how each was decided, by its name; None: mutmut failed."""
     os.chdir(folder_of(module))
     for name in ("clipfarm_tasks", "tests", "plugins", "pyproject.toml"):
         if not Path(name).is_symlink():
@@ -67,9 +69,8 @@ def run(module: str, tests: list[str]) -> dict[str, int | None]:
     forget_survivors_of_other_tests(module, tests)
     with Path("log").open("w") as log:
         command = [sys.executable, "-m", "mutmut", "run", "--max-children", os.environ.get("AT_ONCE", "1")]
-        if subprocess.run(command, stdout=log, stderr=log, check=False).returncode:
-            sys.exit(f"error: expected mutmut to run, got a failure, in {Path('log').resolve()} of {module}")
-    return json.loads(meta_of(module).read_text())["exit_code_by_key"]
+        ended = subprocess.run(command, stdout=log, stderr=log, check=False)
+    return None if ended.returncode else json.loads(meta_of(module).read_text())["exit_code_by_key"]
 
 
 def folder_of(module: str) -> Path:
@@ -116,6 +117,9 @@ def report(module: str) -> int:
         sys.stdout.write(f"{module}: no tests of its own\n")
         return 0
     codes = run(module, tests)
+    if codes is None:  # the tests fail without a mutant, as a rule
+        sys.stdout.write(f"{module}: expected mutmut to run, got a failure: see {Path('log').resolve()}\n")
+        return 1
     survivors = [changed_lines(name, module) for name, code in codes.items() if code in SURVIVED]
     unknown = [each for each in survivors if not is_equal(module, *each)]
     undecided = sum(code in UNDECIDED for code in codes.values())
@@ -130,6 +134,7 @@ def report(module: str) -> int:
 
 
 def main(modules: list[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     if not modules:
         files = (path for room in ROOMS for path in sorted((ROOT / "clipfarm_tasks" / room).glob("[!_]*.py")))
         modules = [path.relative_to(ROOT).as_posix() for path in files]

@@ -131,7 +131,7 @@ def test_missing_manifest_of_one_strategy_end_to_end(sample, bucket):
     sample.delete([keys.fused_manifest(Strategy.MAX_POOL)])
     params = RunParams.parse(SMALL)
     record = resolve_run(sample, SMALL, "r")
-    outcome = run_tasks(bucket, record.run_id, params, 2, lambda *_: None)
+    outcome = run_tasks(bucket, record.run_id, params, 1, lambda *_: None)
     assert {name for name, state in outcome.states.items() if state is State.FAILED} == {
         "resolve_manifest_max_pool",
         "gate",
@@ -164,4 +164,4 @@ def test_killed_worker_fails_its_tasks_and_the_rest_goes_on(sample, bucket):
     assert all(isinstance(error, TransientError) for error in broken)
     assert "killed" in str(broken[0])
     assert outcome.states["leaderboard"] is State.SUCCESS
-    assert run_tasks(bucket, record.run_id, params, 2, lambda *_: None).complete
+    assert run_tasks(bucket, record.run_id, params, 1, lambda *_: None).complete

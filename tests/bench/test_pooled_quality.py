@@ -18,7 +18,7 @@ from clipfarm_tasks.evaluation.training_data import TrainingData
 from clipfarm_tasks.families import ENSEMBLE, Baseline, Family, Horizon
 from clipfarm_tasks.models.ensemble import blend_weights
 from clipfarm_tasks.models.inputs import ModelInputs
-from clipfarm_tasks.run_config import RunConfig
+from clipfarm_tasks.run_config import RunConfig, RunInputs
 from clipfarm_tasks.steps.context import StepContext
 from clipfarm_tasks.steps.training_rows import TrainingRows
 from tests.bench.test_lightgbm_reference import Trees
@@ -28,7 +28,9 @@ N = 157  # no ratio of it is a whole number
 
 @pytest.fixture
 def context():
-    config = RunConfig.model_construct(run_id="run", params=RunParams(embargo_days=2))
+    config = RunConfig.model_construct(
+        run_id="run", params=RunParams(embargo_days=2), inputs=RunInputs.model_construct()
+    )
     return StepContext(None, Settings(bucket="unused"), config)
 
 

@@ -17,7 +17,7 @@ def trained(command, sample_bucket):
     """Id of a finished run of one job."""
     answer = command(
         "run", "--run-id", "past", "--strategy", "concat", "--horizon", "7", "--model", "ridge",
-        CLIPFARM_BUCKET=sample_bucket,
+        "--jobs", "1", CLIPFARM_BUCKET=sample_bucket,
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     return "past"

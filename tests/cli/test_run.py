@@ -57,7 +57,7 @@ def test_the_same_run_again_keeps_everything(whole, command, sample_bucket, samp
     before = {info.key: info.etag for info in sample_store.list(keys.snapshots_prefix("whole"))}
     again = command(
         "run", "--run-id", "whole", "--max-epochs", "2", "--strategy", "concat", "--strategy", "sum_pool",
-        "--strategy", "max_pool", CLIPFARM_BUCKET=sample_bucket,
+        "--strategy", "max_pool", "--jobs", "1", CLIPFARM_BUCKET=sample_bucket,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert {info.key: info.etag for info in sample_store.list(keys.snapshots_prefix("whole"))} == before
@@ -65,7 +65,7 @@ def test_the_same_run_again_keeps_everything(whole, command, sample_bucket, samp
 
 def test_other_params_under_the_same_id_are_another_run(whole, command, sample_bucket, sample_store):
     other = command(
-        "run", "--run-id", "whole", "--horizon", "7", "--model", "ridge", "--strategy", "concat",
+        "run", "--run-id", "whole", "--horizon", "7", "--model", "ridge", "--strategy", "concat", "--jobs", "1",
         CLIPFARM_BUCKET=sample_bucket,
     )  # fmt: skip
     assert other.returncode == 0, other.stderr
@@ -98,7 +98,7 @@ def test_missing_manifest_ends_in_exit_2_with_what_is_finished(command, store, b
     )
     answer = command(
         "run", "--run-id", "r", "--strategy", "concat", "--strategy", "sum_pool", "--horizon", "7", "--model", "ridge",
-        CLIPFARM_BUCKET=bucket.bucket,
+        "--jobs", "1", CLIPFARM_BUCKET=bucket.bucket,
     )  # fmt: skip
     assert answer.returncode == 2
     assert "1 jobs finished, 1 missing" in answer.stdout

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-SIZES = {"clipfarm_freshness": 1, "clipfarm_maintenance": 1, "clipfarm_training": 60, "clipfarm_tuning": 3}
+SIZES = {"clipfarm_freshness": 1, "clipfarm_maintenance": 1, "clipfarm_training": 72, "clipfarm_tuning": 3}
 
 
 def test_these_dags_and_no_import_errors(bag, dags):

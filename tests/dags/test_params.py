@@ -54,8 +54,11 @@ def test_multi_selects_are_drawn_as_such(params):
     for param in selects.values():
         # Conditions of the form: texts only, and a list of examples.
         assert param.schema["items"]["type"] == "string"
-        assert param.schema["examples"] == param.schema["items"]["enum"] == param.value
-    assert selects["horizons"].value == ["7", "30"]
+        assert param.schema["examples"] == param.schema["items"]["enum"]
+    assert selects["strategies"].value == selects["strategies"].schema["examples"]
+    assert selects["horizons"].value == selects["horizons"].schema["examples"] == ["7", "30"]
+    # All can be chosen, and two are not unless somebody does.
+    assert selects["models"].schema["examples"] == [*selects["models"].value, "tabm", "kernel"]
 
 
 @pytest.mark.parametrize("name", ["extra_features", "exclude_features"])

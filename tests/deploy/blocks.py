@@ -83,8 +83,8 @@ def _units(found, source, result):
         ),
         (
             "vectors of a `concat` job, per video",
-            _bytes(found.widest_bytes),
-            "computed: 3 modalities, a mask",
+            _bytes(found.scratch_bytes),
+            "computed: 3 modalities, a mask, and the text once more for the features of similar texts",
         ),
         ("an epoch of `concat_mlp`, per video", _time(found.epoch_s), f"epoch, concat_mlp; {found.cores} threads"),
         (
@@ -96,7 +96,7 @@ def _units(found, source, result):
         (
             "read by the jobs, per video",
             _bytes(found.jobs_bytes),
-            "peak memory: its arrays, read 6 times at most",
+            "peak memory: its arrays, read 6 times at most, and the texts 18 times more",
         ),
     ]
     head = (
@@ -130,7 +130,7 @@ def _sizes(found):
         ("bytes read by the jobs, at most", lambda n: _bytes(n * found.jobs_bytes)),
         ("**machines**",),
         ("memory of a worker pod, at most", lambda n: _bytes(found.base_bytes + n * found.worker_bytes)),
-        ("`/tmp` of a `concat` job", lambda n: _bytes(n * found.widest_bytes)),
+        ("`/tmp` of a `concat` job", lambda n: _bytes(n * found.scratch_bytes)),
         (
             f"one `concat_mlp` job, {epochs} epochs, {found.cores} cores",
             lambda n: _time(n * found.fit_s),

@@ -37,7 +37,8 @@ class Figures:
     warm_s: float
     base_bytes: float
     worker_bytes: float
-    widest_bytes: float
+    widest_bytes: float  # of a row that a network sees
+    scratch_bytes: float  # of the vectors of a job, those included that only features are learnt from
     jobs_bytes: float  # read from the tables by the jobs of a run, at most
     epoch_s: float
     fit_s: float
@@ -62,6 +63,7 @@ def figures(result):
     overhead, warm = rows["airflow overhead"], rows["warm, 50,000 videos"]
     at_once = _number(matrix["what"], " processes")
     width = _number(epoch["what"], " wide")
+    text_bytes = _FLOAT_BYTES * width
     assert _number(epoch["what"], " videos") == _number(warm["what"], " synthetic videos") == videos
     return Figures(
         videos=videos,
@@ -74,8 +76,12 @@ def figures(result):
         base_bytes=base_bytes,
         worker_bytes=(peak["measured"] * 1e6 - base_bytes) / videos,
         widest_bytes=_FLOAT_BYTES * (len(Modality) * width + 1),
+        scratch_bytes=_FLOAT_BYTES * (len(Modality) * width + 1) + text_bytes,
         # Of a table of fused vectors by the families that see it, of the modalities by the other one: for each horizon.
-        jobs_bytes=len(Horizon) * _SEE_FUSED * peak["values"]["arrays_mb"] * 1e6 / videos,
+        # The families that see fused vectors read the texts beside them, for the features of similar texts.
+        jobs_bytes=len(Horizon)
+        * _SEE_FUSED
+        * (peak["values"]["arrays_mb"] * 1e6 / videos + len(Strategy) * text_bytes),
         epoch_s=epoch["values"]["epoch_s"] / videos,
         fit_s=most_epochs() * epoch["values"]["epoch_s"] / videos,
         core_s=matrix["values"]["pipeline_s"] * at_once / matrix_videos,
@@ -107,7 +113,7 @@ def limits(found, root):
             "raise `workers.kubernetes.resources`",
         ),
         f"`/tmp` of a `concat` job, {pod.scratch_mib:,} MiB": (
-            pod.scratch_mib * _MIB / found.widest_bytes,
+            pod.scratch_mib * _MIB / found.scratch_bytes,
             "raise `CLIPFARM_POD_SCRATCH_MIB`",
         ),
         f"{pod.active_deadline_s:,} s of a pod, {epochs} epochs of `concat_mlp` on {found.cores} cores": (

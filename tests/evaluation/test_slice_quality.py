@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from clipfarm_tasks.evaluation.conformal import fit_intervals
+from clipfarm_tasks.evaluation.conformal import IntervalModel, fit_intervals
 from clipfarm_tasks.evaluation.predictions import predictions_frame
 from clipfarm_tasks.evaluation.slice_membership import Membership
-from clipfarm_tasks.evaluation.slice_quality import LEAST_ROWS, merged_slices, slices_document, worst_slices
+from clipfarm_tasks.evaluation.slice_quality import LEAST_ROWS, _quality, merged_slices, slices_document, worst_slices
 from clipfarm_tasks.evaluation.uncertainty import uncertainty
-from clipfarm_tasks.slice_limits import Dimension
+from clipfarm_tasks.slice_limits import EDGES, Dimension
 
 RNG = np.random.default_rng(5)
 N = 200
@@ -99,6 +99,26 @@ def test_intervals_that_promise_nothing_are_null(parts):
     json.dumps(found, allow_nan=False)
     assert found["models"]["ridge"]["test"]["creator"]["seen"]["coverage"] is None
     assert found["models"]["ridge"]["test"]["creator"]["seen"]["mean_width_log"] is None
+
+
+def test_both_ends_of_an_interval_are_inside():
+    ends = IntervalModel((0.0,), (1.0,), multiple=1.0, level=0.8)
+    assert _quality(np.array([1.0, 3.0, 3.5, 0.5]), np.full(4, 2.0), ends)["coverage"] == 0.5
+
+
+def test_the_document_says_how_slices_are_cut(parts, model):
+    found = document(parts, model)
+    assert {name: found[name] for name in found if name != "models"} == {
+        "least_rows": 20,
+        "edges": {dimension.value: list(edges) for dimension, edges in EDGES.items()},
+        "largest": 10,
+    }
+
+
+def test_three_are_the_worst_unless_asked_for_others():
+    slices = {str(number): {"rmse_log": float(number)} for number in range(5)}
+    found = {"models": {"ridge": {"test": {"query": slices}}}}
+    assert [each["slice"] for each in worst_slices(found, "ridge")] == ["4", "3", "2"]
 
 
 def test_the_worst_come_first_and_small_ones_never(parts, model):

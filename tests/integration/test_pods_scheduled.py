@@ -125,7 +125,7 @@ def test_no_pod_is_left(cluster, night):
 def test_the_numbers_are_those_of_the_local_backend(scheduled, night, repository):
     run, _ = night
     environment = os.environ | scheduled.s3.environment() | {"CLIPFARM_BUCKET": BUCKET}
-    command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "2", *AS_OPTIONS]
+    command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "1", *AS_OPTIONS]
     done = subprocess.run(
         command, cwd=repository, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )

@@ -79,7 +79,7 @@ def full(scheduled):
 def by_hand(scheduled, full, repository):
     """The same params from the command line, on the same bucket: (finished process, id of its run)."""
     environment = os.environ | scheduled.s3.environment() | {"CLIPFARM_BUCKET": BUCKET, "CLIPFARM_GIT_SHA": CODE}
-    command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "2", *AS_OPTIONS]
+    command = [sys.executable, "-m", "clipfarm_tasks", "run", "--run-id", "by-hand", "--jobs", "1", *AS_OPTIONS]
     process = subprocess.run(
         command, cwd=repository, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )

@@ -87,6 +87,14 @@ def test_the_grid_goes_on_downward_where_its_best_is_its_smallest(n):
 
 
 @pytest.mark.parametrize("n", [60, 30])
+def test_how_far_the_grid_goes_does_not_depend_on_where_features_are(n):
+    features, target = data(n, 40, noise=20.0)
+    shorter = replace(RECIPE, alphas=(0.1, 0.3))
+    moved = fit(features + 10.0 * np.arange(40), target, shorter)
+    np.testing.assert_array_equal(moved.alphas, fit(features, target, shorter).alphas)
+
+
+@pytest.mark.parametrize("n", [60, 30])
 def test_the_continued_grid_is_fitted_as_ridgecv_fits_it(n):
     features, target = data(n, 40, noise=20.0)
     model = fit(features, target, replace(RECIPE, alphas=(0.1, 0.3)))

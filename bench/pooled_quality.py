@@ -24,10 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import lightgbm_reference
+from clipfarm_tasks.code_version import source_sha256
 from clipfarm_tasks.config import Settings, SplitStrategy
 from clipfarm_tasks.data.computed_features import NAMES as COMPUTED_NAMES
 from clipfarm_tasks.data.split import Part, split_rows
-from clipfarm_tasks.errors import ClipfarmError, DataError
+from clipfarm_tasks.errors import ClipfarmError, ConfigError, DataError
 from clipfarm_tasks.evaluation.bootstrap import Interval, interval, resampled_metrics, spearman
 from clipfarm_tasks.evaluation.conformal import fit_intervals
 from clipfarm_tasks.evaluation.metrics import F64
@@ -207,6 +208,18 @@ def _told(value: float, within: Interval | None) -> str:
     return f"{value:.3f}" + ("" if within is None else f" [{within.low:.3f}, {within.high:.3f}]")
 
 
+def _known(path: Path, made_by: Mapping[str, str]) -> pd.DataFrame:
+    """What an earlier call kept.
+
+    Raises:
+        ConfigError: it was made of another run, or by other code.
+    """
+    known = pd.read_parquet(path) if path.exists() else pd.DataFrame()
+    if path.exists() and known.attrs != made_by:
+        raise ConfigError(f"expected predictions of this run by this code, got others, in {path}: take another folder")
+    return known
+
+
 def main(
     run_id: Annotated[str, typer.Argument(help="Id of a run that went as far as build_split")],
     folder: Annotated[Path, typer.Argument(help="Where the predictions of each split are kept")],
@@ -220,16 +233,18 @@ def main(
     store, days = open_store(settings), Horizon(horizon)
     folder.mkdir(parents=True, exist_ok=True)
     defaults = [family for family in model if PRESETS[family].is_default]
-    ensembles = {ENSEMBLE: defaults} | ({f"{ENSEMBLE} of {len(model)}": model} if model != defaults else {})
+    ensembles = {ENSEMBLE: defaults, f"{ENSEMBLE} of {len(model)}": model if model != defaults else []}
+    ensembles = {name: members for name, members in ensembles.items() if len(members) > 1}
     try:
         context = StepContext(store, settings, load_config(store, run_id))
         rows = training_rows(context, strategy, days, *Family)
+        made_by = {"config": context.config.digest, "source": source_sha256()}
         for each in kind:
             found = []
             for split in splits(each):
                 path = folder / f"{split.name}.parquet"
-                known = pd.read_parquet(path) if path.exists() else pd.DataFrame()
-                found.append(judge(*dealt(context, rows, split, days), days, model, known))
+                found.append(judge(*dealt(context, rows, split, days), days, model, _known(path, made_by)))
+                found[-1].attrs = made_by
                 found[-1].to_parquet(path)
             Console(width=160).print(pooled_table(each, found, ensembles))
     except ClipfarmError as error:

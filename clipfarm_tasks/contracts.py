@@ -248,9 +248,9 @@ class TuningParams(Frozen):
         default=30,
         ge=1,
         le=240,
-        description="Minutes after its first trial when a study starts no more; one that is running is left to end",
+        description="Minutes for which each worker starts trials; one that is running is left to end",
     )
-    workers: int = Field(default=2, ge=1, le=4, description="Tasks that run trials of one study side by side")
+    workers: int = Field(default=2, ge=1, le=3, description="Tasks that run trials of one study side by side")
     stale_minutes: int = Field(
         default=60, ge=1, le=1440, description="Minutes after which a trial that still runs counts as dead"
     )
@@ -286,3 +286,4 @@ class PresetRecord(Frozen):
     version: int | None = Field(description="Version of the preset file; null where nothing better was found")
     key: str | None = Field(description="S3 key of the preset file")
     differences: dict[Family, float] = Field(description="By family, val RMSE (log) less that of the code's preset")
+    unknown: tuple[Family, ...] = Field(default=(), description="Families whose preset of the code has no score")

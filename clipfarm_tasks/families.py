@@ -235,7 +235,7 @@ _NEURAL_SPACE = {
     "learning_rate": Span(1e-4, 5e-3, log=True),
     "weight_decay": Span(1e-6, 1e-1, log=True),
     "dropout": Span(0.0, 0.5),
-    "batch_size": Span(64, 512, log=True),
+    "least_batch_size": Span(32, 256, log=True),
 }
 
 PRESETS: dict[Family, FamilyPreset] = {

@@ -73,9 +73,8 @@ class RunConfig(Frozen):
         Vector tables are not part of it: their versions are settled later, by the first task that needs each.
         """
         content = {
-            # Without a preset file, the digest is that of a release that had none.
-            "params": params.model_dump(mode="json", exclude=None if params.preset_version else {"preset_version"}),
-            "inputs": inputs.model_dump(mode="json", exclude=None if inputs.presets else {"presets"}),
+            "params": params.model_dump(mode="json"),
+            "inputs": inputs.model_dump(mode="json"),
             # Not the commit: the same source may come from a checkout, an image or another branch.
             "source": code.source_sha256,
         }

@@ -28,7 +28,7 @@ ROOMS = ("evaluation", "models", "data")
 KNOWN = tomllib.loads((Path(__file__).parent / "equal_mutants.toml").read_text())
 # pytest's exit codes, and mutmut's for a mutant without a test: it survived. Another code means that it was killed.
 SURVIVED = (0, 5, 33)
-UNDECIDED = (None, 2)
+UNDECIDED = (None, 2, 3, 4)
 MEMORY = 16 * 2**30  # bytes of address space: a loop that never ends may be a list that grows
 
 # The time limits are seconds of one mutant's tests: (their time without a mutant + constant) * multiplier.

@@ -8,12 +8,13 @@ from rich.table import Table
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import TuningParams
+from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.publish_preset import publish_preset
 from clipfarm_tasks.steps.run_trials import run_trials
+from clipfarm_tasks.steps.study_outcome import found_preset
 from clipfarm_tasks.storage import open_store
-from clipfarm_tasks.tuning.outcome import found_preset
 from clipfarm_tasks.tuning.preset_file import FoundPreset
 from clipfarm_tasks.tuning.space import values_of_code
 
@@ -31,7 +32,10 @@ def tune_families(settings: Settings, params: TuningParams, run_id: str, console
         record = run_trials(store, settings, params, run_id, family)
         states = ", ".join(f"{count} {state}" for state, count in record.trials.items())
         console.print(f"{family}: {states}", markup=False, soft_wrap=True)
-        found[family] = found_preset(context, params.strategy, params.horizon, family)
+        try:
+            found[family] = found_preset(context, params.strategy, params.horizon, family)
+        except DataError as error:  # what was found for the others is told all the same
+            console.print(f"{family}: {error}", markup=False, soft_wrap=True)
     console.print(found_table(found))
     console.print("The val part has chosen what it judges here: a run that names the presets tells on its test part.")
     if not publish:

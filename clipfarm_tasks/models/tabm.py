@@ -31,6 +31,9 @@ class TabmNet(nn.Module):
         cat_cardinalities: rows of each of the C embedding tables.
         recipe: sizes and dropout.
 
+    Raises:
+        ValueError: the hidden layers of the recipe differ in width.
+
     Shape:
         fused (B, D), numerics (B, F), categories (B, C) int64 to (B, K) log-space predictions of the members in
         training mode, each of which learns for itself, and to their mean (B,) in evaluation mode.
@@ -41,6 +44,8 @@ class TabmNet(nn.Module):
     ) -> None:
         """Build with the recipe's sizes and the initialisation of the package."""
         super().__init__()
+        if len({*recipe.hidden}) != 1:
+            raise ValueError(f"expected hidden layers of one width, got {recipe.hidden}, in family {NAME}")
         self.cat_embeddings = category_embeddings(cat_cardinalities)
         self.num_embeddings = (
             PeriodicEmbeddings(numeric_dim, recipe.numeric_dim, n_frequencies=16, frequency_init_scale=0.05, lite=True)

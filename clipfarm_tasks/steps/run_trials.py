@@ -7,11 +7,11 @@ from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import StudyRecord, TuningParams
 from clipfarm_tasks.families import Family
 from clipfarm_tasks.steps.context import StepContext, load_config
+from clipfarm_tasks.steps.study_outcome import study_name
+from clipfarm_tasks.steps.trial_score import score_of, selecting_rows
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.storage.one_heap import give_back
-from clipfarm_tasks.tuning.outcome import study_name
 from clipfarm_tasks.tuning.study import Budget, open_study, take_part
-from clipfarm_tasks.tuning.trial import score_of, selecting_rows
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ class FoundPreset(Frozen):
     """What a study has found for one family, beside the preset of the code on the same rows.
 
     The difference is optimistic: the val part has chosen the values that it judges here. What they are worth is told
-    by the test part of a run that names them.
+    by the test part of a run that names them, if it has the same split_strategy and seed: another split has rows in its
+    test part that have chosen the values.
     """
 
     study: str = Field(description="Name of the study")
@@ -37,6 +38,7 @@ class TunedOn(Frozen):
     config_digest: str = Field(description="Its config digest, sha256 hex")
     feature_set_version: FeatureSet = Field(description="How its numerics are prepared")
     split_strategy: SplitStrategy = Field(description="How its rows were split")
+    seed: int = Field(description="Seed of that split")
     strategy: Strategy = Field(description="Fusion strategy")
     horizon: Horizon = Field(description="Days")
     source_sha256: str = Field(description="Digest of the code that ran the trials, hex")

@@ -1,7 +1,7 @@
 """A study in the bucket, and how a worker takes part in it: any number of them, at any time, until the budget is used.
 
-What a worker does, it knows from the journal: which trials there are, which of them were given up, when the first one
-started. So a study goes on where it stopped, whoever was killed.
+What a worker does, it knows from the journal: which trials there are, and which of them were given up. So a study goes
+on where it stopped, whoever was killed.
 """
 
 import logging
@@ -30,12 +30,12 @@ Score = Callable[[Trial, dict[str, float]], float]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a study may cost, over all workers.
+    """What a study may cost. The trial with the preset of the code is run whatever is left.
 
     Attributes:
-        trials: trials that end well or are pruned; one that died is made up for.
-        minutes: since the start of the first trial that did not fail; a trial that is running is left to end.
-        stale_minutes: a trial that runs for longer is dead.
+        trials: trials of all workers that end well or are pruned; one that died is made up for.
+        minutes: for which each worker starts trials; one that is running is left to end.
+        stale_minutes: a trial that runs for longer, and for three times as long as any that has ended, is dead.
     """
 
     trials: int
@@ -68,6 +68,19 @@ def open_study(store: Store, name: str, family: Family) -> optuna.Study:
     )
 
 
+def find_study(store: Store, name: str) -> optuna.Study:
+    """The study of this name.
+
+    Raises:
+        DataError: there is none, or a record of its journal is damaged.
+        TransientError: the server cannot be reached.
+    """
+    try:
+        return optuna.load_study(storage=JournalStorage(StoreJournal(store, name)), study_name=name)
+    except KeyError as error:
+        raise DataError(f"expected the study {name}, got none: run its trials first, with the same code") from error
+
+
 def take_part(study: optuna.Study, family: Family, budget: Budget, seed: int, score: Score) -> int:
     """Run trials until the budget is used; returns how many this worker has ended.
 
@@ -77,23 +90,24 @@ def take_part(study: optuna.Study, family: Family, budget: Budget, seed: int, sc
     repeated.
 
     Raises:
-        ClipfarmError: what the score raises, but for `DataError`: a fit that diverges is a pruned trial.
+        ClipfarmError: what the score raises; but other values than those of the code that no model can be fitted with
+            are a pruned trial.
     """
+    deadline = datetime.now(UTC) + timedelta(minutes=budget.minutes)
     _give_up_the_dead(study, budget)
     if trial_of_code(study, TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING) is None:
         study.enqueue_trial(values_of_code(family), user_attrs=_OF_CODE)
     ended = 0
-    while (trial := _next_trial(study, budget)) is not None:
+    while (trial := _next_trial(study, budget, deadline)) is not None:
         study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number)
         values = suggested(trial, family)
         try:
-            _judge(study, trial, values, score)
+            ended += _judge(study, trial, values, score)
         except UpdateFinishedTrialError:
-            log.warning("trial %d took longer than %g minutes and was given up", trial.number, budget.stale_minutes)
+            _log_given_up(trial)
         except BaseException:
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
-        ended += 1
     return ended
 
 
@@ -107,29 +121,38 @@ def has_preset_of_code(trial: Trial | FrozenTrial) -> bool:
     return _OF_CODE.items() <= trial.user_attrs.items()
 
 
-def _judge(study: optuna.Study, trial: Trial, values: dict[str, float], score: Score) -> None:
+def _judge(study: optuna.Study, trial: Trial, values: dict[str, float], score: Score) -> bool:
+    """Run a trial; whether it was still wanted when it ended."""
+    found = None
     try:
         found = score(trial, values)
-    except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        log.info("trial %d: pruned, with %s", trial.number, values)
-    except DataError as error:
-        study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        log.warning("trial %d: no score, with %s: %s", trial.number, values, error)
-    else:
-        study.tell(trial, found, skip_if_finished=True)
         log.info("trial %d: val RMSE %.4f, with %s", trial.number, found, values)
+    except optuna.TrialPruned:
+        log.info("trial %d: pruned, with %s", trial.number, values)
+    except (DataError, ValueError) as error:  # a fit that diverges, a matrix that is singular
+        if has_preset_of_code(trial):
+            raise
+        log.warning("trial %d: no score, with %s: %s", trial.number, values, error)
+    state = TrialState.PRUNED if found is None else None
+    told = study.tell(trial, found, state=state, skip_if_finished=True)
+    if told.state is TrialState.FAIL:
+        _log_given_up(trial)
+    return told.state is not TrialState.FAIL
 
 
-def _next_trial(study: optuna.Study, budget: Budget) -> Trial | None:
+def _log_given_up(trial: Trial) -> None:
+    log.warning("trial %d took so long that another worker has given it up", trial.number)
+
+
+def _next_trial(study: optuna.Study, budget: Budget, deadline: datetime) -> Trial | None:
     """A trial that this worker is to run; None when the budget is used."""
-    started = [trial.datetime_start.astimezone() for trial in _not_failed(study) if trial.datetime_start]
-    is_late = bool(started) and datetime.now(UTC) - min(started) > timedelta(minutes=budget.minutes)
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    if is_late or (len(_not_failed(study)) >= budget.trials and not waiting):
+    # Only the trial with the preset of the code is ever waiting.
+    is_code_waiting = bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+    if not is_code_waiting and (datetime.now(UTC) > deadline or len(_not_failed(study)) >= budget.trials):
         return None
     trial = study.ask()
-    if sum(other.number < trial.number for other in _not_failed(study)) >= budget.trials:
+    before = sum(other.number < trial.number for other in _not_failed(study))
+    if before >= budget.trials and not has_preset_of_code(trial):
         study.tell(trial, state=TrialState.FAIL)  # other workers took the last places at the same moment
         return None
     return trial
@@ -142,7 +165,9 @@ def _not_failed(study: optuna.Study) -> list[FrozenTrial]:
 
 def _give_up_the_dead(study: optuna.Study, budget: Budget) -> None:
     """Mark trials as failed whose worker must have been killed: nobody else would."""
-    latest = datetime.now(UTC) - timedelta(minutes=budget.stale_minutes)
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    longest = max((trial.duration for trial in complete if trial.duration), default=timedelta())
+    latest = datetime.now(UTC) - max(timedelta(minutes=budget.stale_minutes), 3 * longest)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.datetime_start and trial.datetime_start.astimezone() < latest:
             log.warning("trial %d has been running since %s and is given up", trial.number, trial.datetime_start)

@@ -116,7 +116,7 @@ def test_a_run_that_names_the_version_pins_it_and_trains_with_its_values(run, pr
         expected = presets.presets[family].values if family in TUNED else {"categories.min_frequency": 20}
         for name, value in expected.items():
             outer, _, inner = name.partition(".")
-            assert (used[outer][inner] if inner else used[outer]) == value or name == "batch_size"  # of few rows, fewer
+            assert (used[outer][inner] if inner else used[outer]) == value
     # The val part has scored the trial, and scores the run: with the same values it tells the same.
     for family in TUNED:
         metrics = run.json(f"{keys.job_snapshot(run.id, family, *PAIR)}metrics_summary.json")

@@ -10,9 +10,9 @@ from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.evaluation.bootstrap import difference, resampled_metrics
 from clipfarm_tasks.families import Family, Horizon, Strategy
 from clipfarm_tasks.steps.context import StepContext
+from clipfarm_tasks.steps.trial_score import predictions_of
 from clipfarm_tasks.tuning.preset_file import FoundPreset, TunedOn
-from clipfarm_tasks.tuning.study import open_study, trial_of_code
-from clipfarm_tasks.tuning.trial import predictions_of
+from clipfarm_tasks.tuning.study import find_study, trial_of_code
 
 
 def study_name(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> str:
@@ -27,6 +27,7 @@ def tuned_on(context: StepContext, strategy: Strategy, horizon: Horizon) -> Tune
         config_digest=context.config.digest,
         feature_set_version=context.params.feature_set_version,
         split_strategy=context.params.split_strategy,
+        seed=context.params.seed,
         strategy=strategy,
         horizon=horizon,
         source_sha256=source_sha256(),
@@ -37,10 +38,10 @@ def found_preset(context: StepContext, strategy: Strategy, horizon: Horizon, fam
     """The best trial against the one with the preset of the code, on the val part, paired.
 
     Raises:
-        DataError: the trial with the preset of the code is not complete.
+        DataError: there is no study, or its trial with the preset of the code is not complete.
     """
     name = study_name(context, strategy, horizon, family)
-    study = open_study(context.store, name, family)
+    study = find_study(context.store, name)
     of_code = trial_of_code(study, TrialState.COMPLETE)
     if of_code is None:
         raise DataError(

@@ -11,9 +11,9 @@ from clipfarm_tasks.families import PRESETS, Family
 from clipfarm_tasks.models.registry import create
 from clipfarm_tasks.steps.train import fit_options
 from clipfarm_tasks.steps.training_rows import training_rows
+from clipfarm_tasks.steps.trial_score import predictions_of, score_of, selecting_rows
 from clipfarm_tasks.tuning.space import values_of_code
 from clipfarm_tasks.tuning.study import Budget, open_study, take_part
-from clipfarm_tasks.tuning.trial import predictions_of, score_of, selecting_rows
 from tests.tuning.conftest import PAIR
 
 

@@ -7,9 +7,9 @@ from clipfarm_tasks.contracts import TuningParams
 from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family
 from clipfarm_tasks.steps.run_trials import run_trials
-from clipfarm_tasks.tuning.outcome import found_preset, study_name
+from clipfarm_tasks.steps.study_outcome import found_preset, study_name
+from clipfarm_tasks.steps.trial_score import predictions_of
 from clipfarm_tasks.tuning.study import open_study
-from clipfarm_tasks.tuning.trial import predictions_of
 from tests.tuning.conftest import PAIR
 
 

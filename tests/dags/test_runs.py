@@ -99,7 +99,7 @@ def test_a_horizon_without_rows_stops_its_pairs_only(outcomes):
 
 def test_a_refused_csv_stops_every_pair_but_not_the_vectors(outcomes):
     outcome = outcomes["csv refused"]
-    assert states(outcome, "filter_metadata_") == {"7d": "upstream_failed", "30d": "upstream_failed"}
+    assert states(outcome, "filter_metadata_") == {"7d": "upstream_failed", "30d": "skipped"}
     for pair in ("concat_7d.", "sum_pool_7d."):
         assert states(outcome, pair) == BELOW_A_FAILURE
     for step in ("reconstruct_fused_concat", "reconstruct_fused_sum_pool", "reconstruct_modalities", "leaderboard"):

@@ -1,9 +1,11 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, linear_over, mlp, start_at
+from clipfarm_tasks.models.layers import category_embeddings, embed, embedding_width, linear_over, mlp, start_at, tower
 
 
 @pytest.mark.parametrize(("cardinality", "width"), [(1, 2), (4, 2), (9, 3), (81, 9), (1024, 32), (10_000, 32)])
@@ -14,6 +16,21 @@ def test_embedding_width_is_the_rounded_root_between_2_and_32(cardinality, width
 def test_mlp_ends_in_a_plain_linear_layer():
     kinds = [type(layer) for layer in mlp((5, 4, 3, 1), dropout=0.2)]
     assert kinds == [nn.Linear, nn.GELU, nn.Dropout, nn.Linear, nn.GELU, nn.Dropout, nn.Linear]
+
+
+@pytest.mark.parametrize("widths", [(5, 2), (5, 4, 1), (6, 5, 4, 3, 2)])
+def test_mlp_leads_from_the_first_width_over_all_others_to_the_last(widths):
+    linear = [layer for layer in mlp(widths, dropout=0.0) if isinstance(layer, nn.Linear)]
+    assert [(layer.in_features, layer.out_features) for layer in linear] == list(pairwise(widths))
+    assert mlp(widths, dropout=0.0)(torch.zeros(3, widths[0])).shape == (3, widths[-1])
+
+
+def test_a_tower_is_normalised():
+    layers = tower(5, 8)
+    assert [type(layer) for layer in layers] == [nn.Linear, nn.GELU, nn.LayerNorm]
+    output = layers(torch.randn(4, 5))
+    assert output.shape == (4, 8)
+    torch.testing.assert_close(output.mean(dim=1), torch.zeros(4), atol=1e-6, rtol=0)
 
 
 def test_embeddings_look_every_column_up_in_its_own_table():

@@ -83,6 +83,17 @@ def test_the_score_is_the_error_of_fits_that_each_miss_one_row():
     assert model.best_score_ == pytest.approx(-np.mean(np.square(errors)), rel=1e-9)
 
 
+def test_squares_are_those_of_the_centred_features():
+    features, target = data(far_from_zero, 60, 0.5)
+    squares = StreamedRidge(lambda: np.array_split(features, 7), target).squares
+    assert squares == pytest.approx(np.square(features - features.mean(axis=0)).sum(), rel=1e-6)
+
+
+def test_a_single_product_that_overflows_is_told():
+    with np.errstate(all="ignore"), pytest.raises(DataError, match="expected finite products of features, got"):
+        StreamedRidge(lambda: [1e200 * np.arange(9.0)[:, None]], np.arange(9.0))
+
+
 def test_rows_of_leverage_1_are_no_division_by_zero():
     design = hadamard(8).astype(np.float64)  # orthogonal: eight coefficients, intercept included, for eight rows
     target = np.arange(8.0) ** 2

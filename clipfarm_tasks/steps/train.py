@@ -180,6 +180,7 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     """The snapshot folder out of a fit: its models and curves as they are, and the documents."""
     folder.mkdir()
     for name in ("models", "curves"):
+        (fitted / name).mkdir(exist_ok=True)  # a shared fit without a curve comes back without the folder
         (fitted / name).rename(folder / name)
     (fitted / _IMPORTANCE).rename(folder / _IMPORTANCE)
     fit = json.loads((fitted / _FIT).read_text())

@@ -234,6 +234,11 @@ def test_validation_and_prediction_in_blocks_are_as_in_one_piece(monkeypatch):
     assert (sizes, block_sizes) == ([20, 20], [20, 6, 6, 6, 2])
 
 
+def test_no_rows_have_no_outputs():
+    outputs = run_in_blocks(Line(), (np.zeros((0, 2), np.float32),))
+    assert (outputs.shape, outputs.dtype) == ((0,), np.float32)
+
+
 @pytest.mark.parametrize(("rows", "size"), [(12, 64), (2048, 64), (3200, 100), (8192, 256), (10**7, 256)])
 def test_few_rows_are_trained_in_smaller_batches(rows, size):
     assert recipe_for(rows, recipe(batch_size=256, least_batch_size=64)).batch_size == size

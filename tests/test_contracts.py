@@ -137,7 +137,7 @@ WORST = [
         runs=MANY,
         tables={"modalities": UPKEEP} | {keys.table_name(keys.fused_table(strategy)): UPKEEP for strategy in Strategy},
     ),
-    contracts.TuningParams(trials=1000, minutes=240, workers=4, stale_minutes=1440),
+    contracts.TuningParams(trials=1000, minutes=240, workers=3, stale_minutes=1440),
     contracts.TuningJob(run_id=RUN_ID, family=FAMILY),
     contracts.StudyRecord(
         study=keys.tuning_study(RUN_ID, STRATEGY, Horizon.D30, FAMILY, SHA),

@@ -85,9 +85,14 @@ def test_a_family_without_anything_better_is_left_out(tuned):
     only = TuningParams(trials=1)
     run_trials(tuned.store, tuned.settings, only, tuned.id, Family.RIDGE)
     record = publish_preset(tuned.store, tuned.settings, only, tuned.id, [Family.RIDGE])
-    assert record.model_dump() == {"version": None, "key": None, "differences": {}}
+    assert record.model_dump() == {"version": None, "key": None, "differences": {}, "unknown": ()}
     with_ridge = publish_preset(tuned.store, tuned.settings, PARAMS, tuned.id, [*TUNED, Family.RIDGE])
     assert with_ridge.version == 1
+    # What is not known of one family loses nothing that was found for the others.
+    with_unknown = publish_preset(tuned.store, tuned.settings, PARAMS, tuned.id, [*TUNED, Family.KERNEL])
+    assert (with_unknown.version, with_unknown.unknown) == (1, (Family.KERNEL,))
+    with pytest.raises(DataError, match="expected the study .*kernel.*, got none"):
+        publish_preset(tuned.store, tuned.settings, PARAMS, tuned.id, [Family.KERNEL])
 
 
 def hyperparams(run, family):

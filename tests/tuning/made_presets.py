@@ -7,6 +7,7 @@ TUNED_ON = TunedOn(
     config_digest="0" * 64,
     feature_set_version="v3",
     split_strategy="random",
+    seed=42,
     strategy="concat",
     horizon=7,
     source_sha256="1" * 64,

@@ -81,11 +81,29 @@ def test_three_workers_at_once_run_as_many_trials_as_asked_for(bucket, s3_sessio
     assert len(set(searched)) == len(searched)
 
 
-def test_minutes_count_from_the_first_trial_which_is_run_whatever_they_are(store):
+def test_minutes_are_those_of_a_worker_and_the_preset_of_the_code_is_run_whatever_they_are(store):
     used_up = Budget(6, -1, 60)
     assert work(store, used_up) == 1
     assert work(store, used_up) == 0
     assert work(store, Budget(6, 60, 60)) == 5
+
+
+def test_the_preset_of_the_code_is_run_also_when_all_places_are_taken(store):
+    def dies_while_another_takes_all_places(trial, values):
+        assert work(store) == 5
+        raise TransientError("out of memory")
+
+    with pytest.raises(TransientError):
+        work(store, score=dies_while_another_takes_all_places)
+    assert work(store) == 1
+    assert trial_of_code(open_study(store, NAME, FAMILY), TrialState.COMPLETE).number == 6
+    assert work(store) == 0
+
+
+def test_the_preset_of_the_code_has_to_be_fitted(store):
+    with pytest.raises(DataError, match="expected a target"):
+        work(store, score=failing(DataError("expected a target")))
+    assert states(store) == [TrialState.FAIL]
 
 
 def killed_in_its_second_trial(settings):
@@ -137,7 +155,7 @@ def failing(error):
 def test_a_fit_that_diverges_counts_and_ends_nothing(store):
     def some(trial, values):
         if trial.number % 2:
-            raise DataError("expected a finite validation loss, got nan")
+            raise (DataError if trial.number == 1 else np.linalg.LinAlgError)("expected a finite validation loss")
         return score(trial, values)
 
     assert work(store, score=some) == 6

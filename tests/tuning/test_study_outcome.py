@@ -40,5 +40,5 @@ def test_both_sides_are_scored_on_the_same_rows_and_the_difference_is_paired(pre
 
 
 def test_a_study_without_a_score_of_the_preset_of_the_code_says_so(prepared):
-    with pytest.raises(DataError, match="expected a complete trial with the preset of the code, got none of 0 trials"):
+    with pytest.raises(DataError, match="expected the study .*model=ridge.*, got none"):
         found_preset(prepared.context, *PAIR, Family.RIDGE)

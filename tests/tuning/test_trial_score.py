@@ -80,4 +80,4 @@ def test_a_neural_fit_is_stopped_between_epochs_and_the_preset_of_the_code_is_no
     assert code.value == pytest.approx(min(code.intermediate_values.values()))
     assert [list(trial.intermediate_values) for trial in others] == [[1], [1]]
     assert code.params == values_of_code(Family.CONCAT_MLP)
-    assert PRESETS[Family.CONCAT_MLP].hyperparams.batch_size == code.params["batch_size"]
+    assert PRESETS[Family.CONCAT_MLP].hyperparams.least_batch_size == code.params["least_batch_size"]

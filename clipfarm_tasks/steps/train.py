@@ -177,7 +177,8 @@ def _write_snapshot(scope: Scope, rows: TrainingRows, data_sha256: DataSha256, f
     """The snapshot folder out of a fit: its models and curves as they are, and the documents."""
     folder.mkdir()
     for name in ("models", "curves"):
-        (fitted / name).rename(folder / name)
+        if (fitted / name).exists():  # no folder is empty in a bucket: a shared fit without curves has none
+            (fitted / name).rename(folder / name)
     (fitted / _IMPORTANCE).rename(folder / _IMPORTANCE)
     fit = json.loads((fitted / _FIT).read_text())
     with np.load(fitted / _PREDICTED, allow_pickle=False) as archive:

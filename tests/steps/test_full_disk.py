@@ -73,7 +73,7 @@ def test_filtered_rows(resolved):
         resolved.step("filter_metadata", horizon=Horizon.D7)
 
 
-@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_snapshot_of_a_job(resolved, family):
     resolved.splits()
     with told("a snapshot"):

@@ -64,10 +64,44 @@ def test_of_many_rows_a_seeded_choice_is_searched_and_no_row_finds_itself(texts,
     index, features = TextNeighbours.fit(text, present, target, seed=1)
     same, again = TextNeighbours.fit(text, present, target, seed=1)
     other, _ = TextNeighbours.fit(text, present, target, seed=2)
-    assert len(index.target) == 60
+    assert len(index.target) == len(set(index.target)) == 60
     np.testing.assert_array_equal(features, again)
     assert set(other.target) != set(index.target) == set(same.target)
     assert (features[present == 1, 3] < 0.99).all()  # its own text would be at 1
+
+
+def test_a_row_that_was_not_chosen_sees_all_that_were(texts, monkeypatch):
+    text, present, target = texts
+    monkeypatch.setattr(text_neighbours, "MOST_ROWS", 120)
+    index, features = TextNeighbours.fit(text, present, target, seed=1)
+    chosen = np.flatnonzero(np.isin(target, index.target))
+    for row in np.setdiff1d(np.flatnonzero(present), chosen)[:20]:
+        np.testing.assert_allclose(features[row], by_hand(row, text, target, chosen), atol=1e-5)
+
+
+def test_blocks_of_any_size_find_the_same(texts, monkeypatch):
+    text, present, target = texts
+    index, features = TextNeighbours.fit(text, present, target, seed=1)
+    monkeypatch.setattr(text_neighbours, "_BLOCK", 16)
+    again, in_blocks = TextNeighbours.fit(text, present, target, seed=1)
+    np.testing.assert_array_equal(again.texts, index.texts)
+    np.testing.assert_allclose(in_blocks, features, atol=1e-6)
+    np.testing.assert_allclose(index(text, present), again(text, present), atol=1e-6)
+    assert np.isfinite(index(text, present)[present == 1]).all()
+
+
+def test_of_thousands_exactly_the_nearest_fifty_count():
+    rng = np.random.default_rng(2)
+    text, target = rng.normal(size=(3020, 8)).astype(np.float32), rng.normal(size=3020).astype(np.float32)
+    index, _ = TextNeighbours.fit(text[20:], np.ones(3000, np.float32), target[20:], seed=1)
+    for row, found in enumerate(index(text[:20], np.ones(20, np.float32))):
+        np.testing.assert_allclose(found, by_hand(row, text, target, np.arange(20, 3020)), atol=1e-5)
+
+
+def test_one_other_text_has_a_similarity():
+    text, target = np.array([[3.0, 4.0], [1.0, 0.0]], np.float32), np.array([1, 2], np.float32)
+    _, features = TextNeighbours.fit(text, np.ones(2, np.float32), target, seed=1)
+    np.testing.assert_allclose(features[:, 3], 0.6, atol=1e-3)
 
 
 def test_a_mean_of_nearly_all_other_labels_which_tells_the_own_one_is_missing(texts):

@@ -38,10 +38,17 @@ def test_a_constant_column_is_zero_and_stays_finite_when_it_varies_later(options
     np.testing.assert_array_equal(preprocess.numerics(frame(is_short=3.0))[:, 2], 2.0)
 
 
+def test_a_column_without_any_value_is_zero_whatever_comes_later(options):
+    preprocess = Preprocess.fit(frame(duration=np.nan), options(feature_set=FeatureSet.V1_TRAINING_SUITE))
+    assert (preprocess.num_median[1], preprocess.num_mean[1], preprocess.num_std[1]) == (0.0, 0.0, 1.0)
+    np.testing.assert_array_equal(preprocess.numerics(frame(duration=np.nan))[:, 1], 0.0)
+
+
 def test_categories_are_numbered_from_one_and_zero_is_unseen_or_missing(options):
     preprocess = Preprocess.fit(frame(), options())
     assert preprocess.cat_mappings == {"country": {"DE": 1, "US": 2}, "language": {"de": 1, "en": 2}}
     assert preprocess.cardinalities == [3, 3]
+    assert preprocess.categories(frame()).dtype == np.int64
     np.testing.assert_array_equal(preprocess.categories(frame()), [[2, 2], [0, 2], [1, 0], [2, 1]])
     later = frame(country=np.array(["FR", "", "us", "US"], dtype=object))
     np.testing.assert_array_equal(preprocess.categories(later)[:, 0], [0, 0, 0, 2])

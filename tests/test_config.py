@@ -145,9 +145,8 @@ def test_immutable():
 def test_digest_is_sha256_of_canonical_json():
     params = RunParams()
     content = {
-        # What a run without a preset file leaves out, a release that had none did not know.
-        "params": json.loads(params.model_dump_json(exclude={"preset_version"})),
-        "inputs": json.loads(inputs().model_dump_json(exclude={"presets"})),
+        "params": json.loads(params.model_dump_json()),
+        "inputs": json.loads(inputs().model_dump_json()),
         "source": CODE.source_sha256,
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -35,7 +35,7 @@ $(STAMP): requirements.txt
 	@$(BIN)/python -m pip install -qq --requirement requirements.txt
 	@touch $@
 
-demo: $(STAMP) ## Train all 24 models and 6 ensembles on a synthetic bucket through Airflow, print the leaderboard
+demo: $(STAMP) ## Train the 24 default models and 6 ensembles on a synthetic bucket through Airflow, print the leaderboard
 	@$(BIN)/python -m clipfarm_tasks.stack demo
 
 up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
@@ -45,7 +45,7 @@ up: $(STAMP) ## Start S3 and Airflow and keep them up until Ctrl-C
 test: $(STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-mutants: $(STAMP) $(MUTMUT) ## Tell which changes the tests of a MODULE=clipfarm_tasks/... do not notice; of all: hours
+mutants: $(STAMP) $(MUTMUT) ## List changes of the code that tests miss (MODULE=clipfarm_tasks/...; of all modules: hours)
 	@PYTHONPATH=$(CURDIR)/$(MUTMUT) $(BIN)/python tests/mutants.py $(MODULE)
 
 # Beside .venv and not in it, which stays what the lock says; what both hold is of the lock's versions.
@@ -78,6 +78,6 @@ lock: ## Renew requirements.txt from requirements.in
 	@mv requirements.txt.new requirements.txt
 	@rm -rf $(LOCK)
 
-clean: ## Remove caches and the state of the demo and of up; .venv stays
+clean: ## Remove caches and the state of demo, up and mutants; .venv stays
 	@rm -rf $(STATE) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""How good the models are on many splits of one run's videos, beside LightGBM: the table of the README.
+"""How good the models are on many splits of one run's videos, beside LightGBM: the table of docs/quality.md.
 
 ``python -m bench.pooled_quality RUN_ID FOLDER`` needs ``pip install lightgbm``, which is no dependency of the project,
 the bucket of the environment, and a run that went as far as ``build_split``. The run's videos are dealt anew: at random

@@ -9,12 +9,13 @@ the test part is not read.
 
 **Outputs**, under `clipfarm/tuning/`: for each family a study (its journal, one object for each record, and the
 predictions of its trials), and `presets/version=<n>/presets.json` with the values that are better than those of the
-code, both scores on the same rows, and the interval of their difference. It is optimistic, because val has chosen; what
-the values are worth is told by the test part of a run with the same `split_strategy` and `seed`.
+code, both scores on the same rows, and the interval of their difference. The difference is optimistic, because val has
+chosen; what the values are worth is told by the test part of a run with the same `split_strategy` and `seed`.
 
-**Params**: the budget is for each family. Each worker starts trials for `minutes`; one that is running is left to
-end. Neural families stop a trial that does worse after an epoch than half of those before it; fits of the
-others cannot be stopped. Families that train in pods are left out: tune them by the command where torch is.
+**Params**: each family has at most `trials` trials in all, shared by `workers` tasks, each of which starts new ones for
+`minutes`; one that is running is left to end. Neural families stop a trial that does worse after an epoch than half of
+those before it; fits of the others cannot be stopped. Families that train in pods are left out: tune them by the
+command where torch is.
 
 **Running it again is safe.** A study goes on where it stopped, also by hand: `python -m clipfarm_tasks tune`. With
 other code, or after another complete run, it is another study. A preset file is never overwritten.
@@ -24,10 +25,11 @@ other code, or after another complete run, it is another study. A preset file is
 | what you see | what it means | what to do |
 |---|---|---|
 | `plan_study` failed: complete run | no complete run has this pair | other params, or let a run succeed |
-| `run_trials` failed at its first try | the run's data or the journal were altered | tune on a newer run |
+| `plan_study` failed: trains in workers | all chosen families train in pods | tune by the command |
+| `run_trials` failed at its first try | run or journal were altered | let a newer run succeed, trigger again |
 | `run_trials` failed after its retries | S3 did not answer, no memory, or killed | clear it with downstream |
-| `publish_preset` failed: preset of the code | its trials died or run | clear `run_trials` after `stale_minutes` |
-| `publish_preset` names families in `unknown` | as above, for these alone | as above |
+| `publish_preset` failed: preset of the code | no such trial ended: it died or runs | clear `run_trials` later |
+| `publish_preset` names families in `unknown` | the same, for these alone | the same |
 | `publish_preset` has version null | nothing was better | nothing |
 """
 

@@ -55,7 +55,8 @@ class FitReport:
     """What a fit tells about itself.
 
     Attributes:
-        curves: by name: concat_mlp, gated_fusion_mlp or gbdt_projector; empty for ridge.
+        curves: by name: that of a neural family or gbdt_projector, those of further bags with ``_bag_2`` and so on;
+            empty where nothing has epochs.
         hyperparams: JSON-ready recipe as used, found values (alpha, best epoch, logged columns) included.
         device: device that trained: cpu or cuda.
     """

@@ -229,6 +229,8 @@ def main(
     model: Annotated[list[Family], typer.Option(help="Families to fit")] = list(Family),
 ) -> None:
     """Fit what is missing in FOLDER, and print the pooled table of each kind of split."""
+    logging.basicConfig()
+    log.setLevel(logging.INFO)  # of this module alone: a split takes minutes
     settings = Settings.from_environment()
     store, days = open_store(settings), Horizon(horizon)
     folder.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def take_part(study: optuna.Study, family: Family, budget: Budget, seed: int, sc
             ended += _judge(study, trial, values, score)
         except UpdateFinishedTrialError:
             _log_given_up(trial)
-        except BaseException:
+        except BaseException:  # also a task that is stopped: its trial would count as running until it is stale
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
     return ended

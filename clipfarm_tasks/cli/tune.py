@@ -8,12 +8,11 @@ from rich.table import Table
 
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import TuningParams
-from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family
 from clipfarm_tasks.steps.context import StepContext, load_config
 from clipfarm_tasks.steps.publish_preset import publish_preset
 from clipfarm_tasks.steps.run_trials import run_trials
-from clipfarm_tasks.steps.study_outcome import found_preset
+from clipfarm_tasks.steps.study_outcome import found_presets
 from clipfarm_tasks.storage import open_store
 from clipfarm_tasks.tuning.preset_file import FoundPreset
 from clipfarm_tasks.tuning.space import values_of_code
@@ -23,19 +22,18 @@ def tune_families(settings: Settings, params: TuningParams, run_id: str, console
     """Tune, tell, and publish where that is asked for.
 
     Raises:
-        ClipfarmError: the run is unknown, its data were altered, or the server cannot be reached.
+        ClipfarmError: the run is unknown, its data were altered, nothing is known of any family, or the server cannot
+            be reached.
     """
     store = open_store(settings)
     context = StepContext(store, settings, load_config(store, run_id))
-    found = {}
     for family in params.models:
         record = run_trials(store, settings, params, run_id, family)
         states = ", ".join(f"{count} {state}" for state, count in record.trials.items())
         console.print(f"{family}: {states}", markup=False, soft_wrap=True)
-        try:
-            found[family] = found_preset(context, params.strategy, params.horizon, family)
-        except DataError as error:  # what was found for the others is told all the same
-            console.print(f"{family}: {error}", markup=False, soft_wrap=True)
+    found, unknown = found_presets(context, params.strategy, params.horizon, params.models)
+    for family, why in unknown.items():
+        console.print(f"{family}: {why}", markup=False, soft_wrap=True)
     console.print(found_table(found))
     console.print("The val part has chosen what it judges here: a run that names the presets tells on its test part.")
     if not publish:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from clipfarm_tasks import keys
 from clipfarm_tasks.config import Settings
 from clipfarm_tasks.contracts import PresetRecord, TuningParams
-from clipfarm_tasks.errors import DataError
 from clipfarm_tasks.families import Family
 from clipfarm_tasks.steps.context import StepContext, load_config
-from clipfarm_tasks.steps.study_outcome import found_preset, tuned_on
+from clipfarm_tasks.steps.study_outcome import found_presets, tuned_on
 from clipfarm_tasks.storage import Store
 from clipfarm_tasks.tuning.preset_file import publish_presets
 
@@ -28,25 +27,19 @@ def publish_preset(
     """
     context = StepContext(store, settings, load_config(store, run_id))
     pair = (params.strategy, params.horizon)
-    found, missing = {}, {}
-    for family in dict.fromkeys(families):
-        try:
-            found[family] = found_preset(context, *pair, family)
-        except DataError as error:  # what was found for the others is not lost
-            log.warning("publish_preset: %s: %s", family, error)
-            missing[family] = str(error)
-    if not found:
-        raise DataError("; ".join(missing.values()))
+    found, unknown = found_presets(context, *pair, families)
+    for family, why in unknown.items():
+        log.warning("publish_preset: %s: %s", family, why)
     better = {family: preset for family, preset in found.items() if preset.difference < 0}
     for family, preset in found.items():
         log.info("publish_preset: %s: %s", family, preset.model_dump_json())
     if not better:
         log.warning("publish_preset: no trial was better than the preset of the code: nothing is published")
-        return PresetRecord(version=None, key=None, differences={}, unknown=tuple(missing))
+        return PresetRecord(version=None, key=None, differences={}, unknown=tuple(unknown))
     file = publish_presets(store, tuned_on(context, *pair), better)
     return PresetRecord(
         version=file.version,
         key=keys.presets(file.version),
         differences={family: preset.difference for family, preset in better.items()},
-        unknown=tuple(missing),
+        unknown=tuple(unknown),
     )

@@ -1,5 +1,7 @@
 """What a study has found, beside the preset of the code on the same rows."""
 
+from collections.abc import Iterable
+
 from optuna.trial import TrialState
 
 from clipfarm_tasks import keys
@@ -32,6 +34,25 @@ def tuned_on(context: StepContext, strategy: Strategy, horizon: Horizon) -> Tune
         horizon=horizon,
         source_sha256=source_sha256(),
     )
+
+
+def found_presets(
+    context: StepContext, strategy: Strategy, horizon: Horizon, families: Iterable[Family]
+) -> tuple[dict[Family, FoundPreset], dict[Family, str]]:
+    """What each family's study has found, and of the others why nobody knows: no family's find is lost for another's.
+
+    Raises:
+        DataError: nothing is known of any family.
+    """
+    found, unknown = {}, {}
+    for family in dict.fromkeys(families):
+        try:
+            found[family] = found_preset(context, strategy, horizon, family)
+        except DataError as error:
+            unknown[family] = str(error)
+    if not found:
+        raise DataError("; ".join(unknown.values()))
+    return found, unknown
 
 
 def found_preset(context: StepContext, strategy: Strategy, horizon: Horizon, family: Family) -> FoundPreset:
